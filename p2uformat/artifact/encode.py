@@ -1,0 +1,338 @@
+"""The second read of a source: blocks to layers, layers to chunks, records and pages as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+
+from p2uformat.artifact.options import Policy
+from p2uformat.artifact.plan import ALONE, GROUP, BlockPlan, TensorPlan
+from p2uformat.artifact.spool import Spools
+from p2uformat.artifact.statistics import TensorSums
+from p2uformat.chunk import (
+    encode_classes,
+    encode_planes,
+    encode_raw_or_sections,
+    encode_sections,
+)
+from p2uformat.digest import DIGEST_BYTES, digest
+from p2uformat.errors import StoreUnavailable
+from p2uformat.limits import MAX_PAGE_BYTES, MAX_RECORD_BLOCKS
+from p2uformat.manifest import (
+    BitplaneParameters,
+    ChunkEntry,
+    ContentPage,
+    EncodingPage,
+    FileRecord,
+    OpaqueParameters,
+    Record,
+    TensorRecord,
+    page_bytes,
+    starts_page,
+)
+from p2uformat.parallel import ordered_map
+from p2uformat.quant.bitplane import BlockLayers, BlockSpec, encode_block
+from p2uformat.tensor import Geometry
+from p2uformat.wire import encode as encode_value
+
+__all__ = ["Encoder"]
+
+Encoded = tuple[int, bytes]
+Place = tuple[ChunkEntry, int]
+_OPAQUE_ALONE = 1 << 17  # bytes
+_OPAQUE_GROUP = 1 << 18
+_GROUP_MEMBERS = 1024
+_RECORD_SLACK = 4096  # bytes of a record beside its digests, name and shape; far above any
+
+@dataclass(frozen=True, slots=True)
+class EncodedBlock:
+    """One block, ready to be placed: chunks of its own, or layers that will share some."""
+
+    digests: tuple[bytes, ...]
+    chunks: tuple[Encoded, ...]
+    layers: BlockLayers | None
+    sums: TensorSums | None
+    payload: bytes
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Layers that wait for others to share chunks with."""
+
+    places: list[list[Place | None]] = field(default_factory=list)
+    layers: list[BlockLayers] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    payloads: list[bytes] = field(default_factory=list)
+    size: int = 0
+
+
+@dataclass(slots=True)
+class _Page:
+    records: list[Record] = field(default_factory=list)
+    places: list[list[list[Place | None]]] = field(default_factory=list)  # per record, block, layer
+    size: int = 0
+
+
+class Encoder:
+    """Turns planned tensors, in key order, into chunks, records and pages.
+
+    Parameters
+    ----------
+    policy : Policy
+        The ladder.
+    spools : Spools
+        Where chunks go.
+    threads : int
+        Workers that encode blocks.
+    """
+
+    def __init__(self, policy: Policy, spools: Spools, threads: int) -> None:
+        self.pages: list[tuple[ContentPage, EncodingPage]] = []
+        self._policy = policy
+        self._spools = spools
+        self._threads = threads
+        self._page = _Page()
+        self._ladders: dict[int, _Pending] = {}  # by number of planes
+        self._opaque: dict[int, _Pending] = {}  # by element size
+
+    def tensors(
+        self, plans: Sequence[TensorPlan], read: Callable[[TensorPlan, BlockPlan], bytes]
+    ) -> Iterator[TensorPlan]:
+        """Encode tensors, in key order; yield each once it is done.
+
+        Parameters
+        ----------
+        plans : sequence of TensorPlan
+            What was planned.
+        read : callable
+            Returns the bytes of a block of a tensor; called on several threads.
+        """
+
+        def work(item: tuple[TensorPlan, BlockPlan]) -> EncodedBlock:
+            plan, block = item
+            data = read(plan, block)
+            if digest(data) != block.digest:
+                raise StoreUnavailable(
+                    f"tensor {plan.name!r} changed while it was read",
+                    hint="pack again when nothing writes to the source",
+                )
+            return self._encode(plan, block, data)
+
+        items = ((plan, block) for plan in plans for block in plan.blocks)
+        results = ordered_map(work, items, self._threads)
+        for plan in plans:
+            self._tensor(plan, results)
+            yield plan
+
+    def _tensor(self, plan: TensorPlan, results: Iterator[EncodedBlock]) -> None:
+        self._before(plan.name.encode(), len(plan.blocks))
+        places = []
+        digests = []
+        sums = TensorSums(len(self._policy.digits))
+        for done in islice(results, len(plan.blocks)):
+            places.append(self._place(done, plan))
+            digests.append(done.digests)
+            if done.sums is not None:
+                sums.add(done.sums)
+        blocks = [block.digest for block in plan.blocks]
+        for record, first in _tensor_records(plan, blocks, digests, sums, self._policy):
+            self._add(record, places[first : first + record.block_count])
+
+    def file(
+        self, record: Callable[[bytes], FileRecord], blob: bytes, geometry: Geometry
+    ) -> None:
+        """Add a file's record; its blob travels like an opaque tensor of bytes."""
+        pieces = [blob[slice(*geometry.block_range(i))] for i in range(geometry.blocks())]
+        made = record(b"".join(digest(piece) for piece in pieces))
+        self._before(made.key[1], len(pieces))
+        plan = TensorPlan(made.path, geometry, None, 1, 0, 0.0, 1.0)
+        places = []
+        for piece in pieces:
+            done = _encode_opaque(piece, 1, alone=False)
+            places.append(self._place(done, plan))
+        self._add(made, places)
+
+    def finish(self) -> list[tuple[ContentPage, EncodingPage]]:
+        """Close the last page and return all of them."""
+        self._end_page()
+        return self.pages
+
+    def _encode(self, plan: TensorPlan, block: BlockPlan, data: bytes) -> EncodedBlock:
+        # The blocks of a tensor with several records cannot wait: its pages may end between them.
+        alone = len(plan.blocks) > MAX_RECORD_BLOCKS
+        if plan.fmt is None:
+            return _encode_opaque(data, plan.geometry.element_size, alone=alone)
+        spec = block_spec(plan, block.weights, self._policy.digits)
+        assert block.steps is not None
+        words = np.frombuffer(data, plan.fmt.word)
+        layers = encode_block(spec, words, block.steps, sparse=block.sparse)
+        payloads = (layers.base.payload(), *layers.refinements, layers.exact.payload())
+        sums = TensorSums(len(self._policy.digits))
+        sums.add_block(layers, block.steps)
+        digests = tuple(digest(payload) for payload in payloads)
+        if not alone and block.weights < ALONE:
+            return EncodedBlock(digests, (), layers, sums, b"")
+        return EncodedBlock(digests, _ladder_chunks([layers], [plan.row]), None, sums, b"")
+
+    def _place(self, done: EncodedBlock, plan: TensorPlan) -> list[Place | None]:
+        """Store a block's chunks, or let its layers wait for a group."""
+        if done.chunks:
+            first = 0  # a ladder has a chunk per tier; what is opaque travels in the base tier
+            return [
+                (self._spools.add(first + tier, codec, data), 0)
+                for tier, (codec, data) in enumerate(done.chunks)
+            ]
+        places: list[Place | None] = [None] * max(len(done.digests), 1)
+        if done.layers is not None:
+            group = self._ladders.setdefault(plan.planes, _Pending())
+            self._room(group, len(done.layers.base.symbols), GROUP)
+            group.layers.append(done.layers)
+            group.rows.append(plan.row)
+        else:
+            group = self._opaque.setdefault(plan.geometry.element_size, _Pending())
+            self._room(group, len(done.payload), _OPAQUE_GROUP)
+            group.payloads.append(done.payload)
+        group.places.append(places)
+        return places
+
+    def _room(self, group: _Pending, size: int, limit: int) -> None:
+        if group.places and (group.size + size > limit or len(group.places) >= _GROUP_MEMBERS):
+            self._flush()
+        group.size += size
+
+    def _flush(self) -> None:
+        """Store what waits, as chunks that are shared."""
+        for group in self._ladders.values():
+            if group.layers:
+                chunks = _ladder_chunks(group.layers, group.rows)
+                for tier, (codec, data) in enumerate(chunks):
+                    entry = self._spools.add(tier, codec, data)
+                    for slot, places in enumerate(group.places):
+                        places[tier] = (entry, slot)
+            _clear(group)
+        for width, group in self._opaque.items():
+            if group.payloads:
+                entry = self._spools.add(0, *encode_planes(width, group.payloads))
+                for slot, places in enumerate(group.places):
+                    places[0] = (entry, slot)
+            _clear(group)
+
+    def _before(self, name: bytes, blocks: int) -> None:
+        """Make room for a record: pages end before it, and groups do not reach across."""
+        tiers = len(self._policy.tiers)
+        bound = _RECORD_SLACK + 9 * len(name) + blocks * DIGEST_BYTES * (tiers + 1)
+        if self._page.records and starts_page(name, self._page.size):
+            self._end_page()
+        elif self._page.size + bound > MAX_PAGE_BYTES:
+            self._flush()
+
+    def _add(self, record: Record, places: list[list[Place | None]]) -> None:
+        length = len(encode_value(record.to_value()))
+        page = self._page
+        full = page_bytes(len(page.records) + 1, page.size + length) > MAX_PAGE_BYTES
+        again = record.key[2] > 0 and starts_page(record.key[1], page.size)
+        if page.records and (full or again):
+            self._end_page()
+            page = self._page
+        page.records.append(record)
+        page.places.append(places)
+        page.size += length
+
+    def _end_page(self) -> None:
+        self._flush()
+        page, self._page = self._page, _Page()
+        if page.records:
+            content = ContentPage(tuple(page.records))
+            self.pages.append((content, _encoding_page(page, self._spools.order)))
+
+
+def _clear(group: _Pending) -> None:
+    group.places, group.layers, group.rows, group.payloads, group.size = [], [], [], [], 0
+
+
+def block_spec(plan: TensorPlan, weights: int, digits: tuple[int, ...]) -> BlockSpec:
+    """Return what the quantizer has to know of a block that is to be encoded."""
+    assert plan.fmt is not None
+    deltas = ((0, 0),) * len(digits)
+    return BlockSpec(plan.fmt, weights, plan.segment, plan.planes, digits, deltas)
+
+
+def _encode_opaque(data: bytes, size: int, *, alone: bool) -> EncodedBlock:
+    name = digest(data)
+    if alone or len(data) >= _OPAQUE_ALONE:
+        return EncodedBlock((name,), (encode_planes(size, [data]),), None, None, b"")
+    return EncodedBlock((name,), (), None, None, data)
+
+
+def _ladder_chunks(layers: Sequence[BlockLayers], rows: Sequence[int]) -> tuple[Encoded, ...]:
+    """Encode each tier of one or several blocks as one chunk."""
+    base = encode_classes([block.base for block in layers], rows)
+    middle = [
+        encode_raw_or_sections(payloads)
+        for payloads in zip(*(block.refinements for block in layers), strict=True)
+    ]
+    exact = encode_sections([block.exact.sections() for block in layers])
+    return ((3, base), *middle, (1, exact))
+
+
+def _tensor_records(
+    plan: TensorPlan,
+    blocks: list[bytes],
+    digests: list[tuple[bytes, ...]],
+    sums: TensorSums,
+    policy: Policy,
+) -> Iterator[tuple[TensorRecord, int]]:
+    """Yield a tensor's records and the number of each one's first block."""
+    geometry = plan.geometry
+    parameters: OpaqueParameters | BitplaneParameters
+    if plan.fmt is None:
+        parameters = OpaqueParameters(0, geometry.elements * geometry.element_size)
+    else:
+        parameters = sums.parameters(plan.segment, plan.planes, policy.digits)
+    for first in range(0, max(len(blocks), 1), MAX_RECORD_BLOCKS):
+        part = slice(first, first + MAX_RECORD_BLOCKS)
+        layers = () if plan.fmt is None else tuple(map(b"".join, zip(*digests[part], strict=True)))
+        yield (
+            TensorRecord(
+                plan.name,
+                first,
+                geometry.dtype,
+                geometry.shape,
+                "opaque" if plan.fmt is None else "bitplane",
+                parameters,
+                b"".join(blocks[part]),
+                layers,
+            ),
+            first,
+        )
+
+
+def _encoding_page(page: _Page, order: Callable[[ChunkEntry], tuple[int, int]]) -> EncodingPage:
+    """Number the page's chunks, tiers ascending, in the order in which they were stored."""
+    entries: dict[tuple[int, bytes, int], ChunkEntry] = {}
+    for places in page.places:
+        for block in places:
+            for place in block:
+                assert place is not None
+                entry = place[0]
+                entries.setdefault((entry.tier, entry.id, entry.codec), entry)
+    chunks = sorted(entries.values(), key=order)
+    numbers = {
+        (entry.tier, entry.id, entry.codec): number for number, entry in enumerate(chunks)
+    }
+    layers = []
+    for record, places in zip(page.records, page.places, strict=True):
+        per_layer = []
+        for layer in range(record.layers):
+            pairs = []
+            for block in places:
+                place = block[layer]
+                assert place is not None
+                entry, slot = place
+                pairs.append((numbers[entry.tier, entry.id, entry.codec], slot))
+            per_layer.append(tuple(pairs))
+        layers.append(tuple(per_layer))
+    return EncodingPage(tuple(chunks), tuple(layers))

@@ -1,0 +1,345 @@
+"""An open artifact: names, figures, and tensors by tier and row range."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import cached_property
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2uformat.artifact.catalog import StoredTensor
+from p2uformat.artifact.complete import is_complete
+from p2uformat.artifact.contents import Contents
+from p2uformat.artifact.rows import allocate, row_range
+from p2uformat.artifact.source import SourceFile, source_files
+from p2uformat.artifact.summary import Shares, bound, relative_error, summarize
+from p2uformat.artifact.types import Summary, TensorInfo
+from p2uformat.digest import to_text
+from p2uformat.errors import (
+    CorruptData,
+    Incomplete,
+    InvalidArgument,
+    Malformed,
+)
+from p2uformat.floats import FORMATS, FloatFormat
+from p2uformat.manifest import BitplaneParameters
+from p2uformat.parallel import ordered_map, worker_count
+from p2uformat.tensor import ELEMENT_SIZES, dtype_name
+
+__all__ = ["Artifact", "open", "target_format"]
+
+DTypeLike = str | np.dtype[np.generic] | type[np.generic]
+
+
+class Artifact:
+    """An open ``.p2u`` file. Use it as a context manager, or close it.
+
+    Several threads may read from one artifact.
+
+    Parameters
+    ----------
+    contents : Contents
+        The open file.
+    threads : int
+        How many threads a large tensor is decoded on.
+
+    Attributes
+    ----------
+    path : str
+        The file.
+    root, encoding_root : str
+        ``blake3:`` and 64 hexadecimal digits.
+    tiers : tuple of str
+        All tiers, base first.
+    complete : tuple of str
+        Those that are whole here; a cut-off file has fewer.
+    """
+
+    def __init__(self, contents: Contents, threads: int) -> None:
+        self._contents = contents
+        self._threads = threads
+        self.path = contents.path
+        self.root = to_text(contents.container.header.content_root)
+        self.encoding_root = to_text(contents.container.header.encoding_root)
+        self.tiers = contents.tiers
+        self.complete = contents.complete
+
+    def close(self) -> None:
+        """Close the file."""
+        self._contents.container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Artifact {self.path!r} {self.root[:23]} {'+'.join(self.complete) or 'incomplete'}>"
+        )
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._contents.catalog.tensors
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return len(self._contents.catalog.tensors)
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Its figures."""
+        return summarize(self._contents.container, self._contents.catalog, self._shares, self.complete)
+
+    @cached_property
+    def metadata(self) -> dict[str, str]:
+        """The free texts of the source file.
+
+        Raises
+        ------
+        CorruptData, Incomplete
+            If the file's head is damaged or not here.
+        """
+        heads = [source.head for source in self._sources if source.head is not None]
+        return dict(heads[0].metadata) if heads else {}
+
+    def keys(self) -> tuple[str, ...]:
+        """Return the tensors' names, in the order of the source file.
+
+        Where its head is damaged or not here, in the order of their bytes.
+        """
+        return self._keys
+
+    def complete_tensors(self, tier: str) -> tuple[str, ...]:
+        """Return the names of the tensors that are whole here at a tier."""
+        number = self._contents.tier_number(tier)
+        tensors = self._contents.catalog.tensors
+        return tuple(n for n in self._keys if is_complete(self._contents.container, tensors[n], number))
+
+    def info(self, name: str, *, steps: bool = False) -> TensorInfo:
+        """Return what is known of a tensor.
+
+        Parameters
+        ----------
+        name : str
+            The tensor.
+        steps : bool
+            Whether to find its smallest and largest step exponent, for which its base tier is read.
+
+        Raises
+        ------
+        TensorNotFound
+            If there is none of this name.
+        """
+        stored = self._contents.catalog.tensor(name)
+        record = stored.record
+        size = ELEMENT_SIZES.get(record.dtype, 1)
+        zeros = (0.0,) * len(self.tiers)
+        shares = self._shares.tensors.get(name, zeros)
+        return TensorInfo(
+            name=name,
+            dtype=record.dtype,
+            shape=record.shape,
+            quantizer=record.quantizer,
+            blocks=stored.blocks,
+            parameters=stored.geometry.elements,
+            bytes=stored.geometry.elements * size,
+            stored=tuple(round(share) for share in shares),
+            max_error=_max_errors(stored) or zeros,
+            rms_error=_rms_errors(stored) or zeros,
+            steps=self._steps(stored) if steps else None,
+        )
+
+    def get(
+        self,
+        name: str,
+        tier: str | None = None,
+        rows: slice | tuple[int, int] | None = None,
+        dtype: DTypeLike | None = None,
+    ) -> NDArray[np.generic]:
+        """Return a tensor, or some of its rows.
+
+        Only the chunks that hold them are read, and each is checked before it is decoded.
+
+        Parameters
+        ----------
+        name : str
+            The tensor.
+        tier : str, optional
+            The best complete one by default.
+        rows : slice or tuple of int, optional
+            Range of the first axis, as Python slices do it, without a step.
+        dtype : str or numpy.dtype, optional
+            Another float dtype to round to, once. The source's by default.
+
+        Returns
+        -------
+        ndarray
+            In C order, and writable. A tensor whose dtype numpy has no name for comes as its
+            bytes, in one dimension.
+
+        Raises
+        ------
+        TensorNotFound, TierNotFound
+            If there is no such tensor or tier.
+        Incomplete
+            If the file ends before what was asked for.
+        CorruptData
+            If a chunk that is needed is damaged; the error says where.
+        """
+        stored = self._contents.catalog.tensor(name)
+        number = self._best_tier() if tier is None else self._contents.tier_number(tier)
+        target = target_format(stored, dtype)
+        start, stop, shape = row_range(stored, rows)
+        out = allocate(stored, shape, target)
+        try:
+            self._fill(out, stored, number, target, start, stop)
+        except Incomplete as error:
+            raise self._contents.incomplete(f"tensor {name!r}", number) from error
+        return out
+
+    def _fill(
+        self,
+        out: NDArray[np.generic],
+        stored: StoredTensor,
+        tier: int,
+        target: FloatFormat | None,
+        start: int,
+        stop: int,
+    ) -> None:
+        """Decode the blocks that meet an element range into `out`."""
+        size = stored.geometry.element_size if target is None else target.itemsize
+        flat = out.reshape(-1).view(np.uint8)
+
+        def fill(block: int) -> None:
+            first, last = stored.geometry.block_range(block)
+            values = self._contents.reader.values(stored, block, tier, target).view(np.uint8)
+            low, high = max(first, start), min(last, stop)
+            part = values[(low - first) * size : (high - first) * size]
+            flat[(low - start) * size : (high - start) * size] = part
+
+        blocks = stored.geometry.blocks_for(start, stop)
+        for _ in ordered_map(fill, blocks, self._threads if len(blocks) > 1 else 1):
+            pass
+
+    def _best_tier(self) -> int:
+        if not self.complete:
+            raise self._contents.incomplete("its first tier is whole")
+        return len(self.complete) - 1
+
+    @cached_property
+    def _shares(self) -> Shares:
+        return Shares.of(self._contents.container, self._contents.catalog)
+
+    @cached_property
+    def _sources(self) -> list[SourceFile]:
+        return source_files(self._contents.reader, self._contents.catalog)
+
+    @cached_property
+    def _keys(self) -> tuple[str, ...]:
+        tensors = self._contents.catalog.tensors
+        try:
+            heads = [source.head for source in self._sources if source.head is not None]
+        except (CorruptData, Incomplete):
+            return tuple(tensors)
+        names = dict.fromkeys(name for head in heads for name in head.names if name in tensors)
+        return tuple({**names, **dict.fromkeys(tensors)})
+
+    def _steps(self, stored: StoredTensor) -> tuple[int, int] | None:
+        if stored.record.quantizer != "bitplane" or not stored.blocks:
+            return None
+        found = [self._block_steps(stored, block) for block in range(stored.blocks)]
+        return min(low for low, _ in found), max(high for _, high in found)
+
+    def _block_steps(self, stored: StoredTensor, block: int) -> tuple[int, int]:
+        payload = self._contents.reader.payload(stored, 0, block)
+        count = self._contents.reader.spec(stored, block).segments
+        with self._contents.reader.located(stored, 0, block):
+            if len(payload) < 1 + 2 * count:
+                raise Malformed(f"expected {count} step exponents in {len(payload)} bytes")
+            steps = np.frombuffer(payload, "<i2", count, 1)
+        return int(steps.min()), int(steps.max())
+
+
+def _max_errors(stored: StoredTensor) -> tuple[float, ...]:
+    parameters = stored.record.parameters
+    if not isinstance(parameters, BitplaneParameters):
+        return ()
+    return (*(bound(tier.bound) for tier in parameters.tiers), 0.0)
+
+
+def _rms_errors(stored: StoredTensor) -> tuple[float, ...]:
+    parameters = stored.record.parameters
+    if not isinstance(parameters, BitplaneParameters):
+        return ()
+    energy = [parameters.energy]
+    return (*(relative_error([tier.error], energy) for tier in parameters.tiers), 0.0)
+
+
+def target_format(stored: StoredTensor, dtype: DTypeLike | None) -> FloatFormat | None:
+    """Return the format to convert to; None to leave a tensor as it is.
+
+    Raises
+    ------
+    InvalidArgument
+        If the dtype is unknown, or only floats could be converted and one side is none.
+    """
+    if dtype is None:
+        return None
+    name = _name_of(dtype)
+    if name == stored.record.dtype:
+        return None
+    if name not in FORMATS or stored.record.dtype not in FORMATS:
+        raise InvalidArgument(
+            f"cannot convert tensor {stored.record.name!r} from {stored.record.dtype} to {name}",
+            hint=f"only these convert: {', '.join(FORMATS)}",
+        )
+    return FORMATS[name]
+
+
+def _name_of(dtype: DTypeLike) -> str:
+    if isinstance(dtype, str):
+        return dtype_name(dtype)
+    try:
+        return dtype_name(np.dtype(dtype).name)
+    except TypeError as error:
+        raise InvalidArgument(f"not a dtype: {dtype!r}") from error
+
+
+def open(path: str | os.PathLike[str], *, threads: int | None = None) -> Artifact:  # noqa: A001
+    """Open a ``.p2u`` file.
+
+    A file that is cut off opens as long as its manifest is whole, and one with a damaged page opens
+    without the tensors of that page.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    threads : int, optional
+        How many threads to decode large tensors on; the processor's by default, at most 8.
+
+    Raises
+    ------
+    NotFound, StoreUnavailable
+        If it cannot be read.
+    NotAnArtifact, UnsupportedFormat
+        If it is something else, or newer.
+    Incomplete
+        If it ends inside the manifest.
+    CorruptData
+        If its header or a root is damaged, or it breaks a rule.
+    """
+    workers = worker_count(threads)
+    return Artifact(Contents.open(path), workers)

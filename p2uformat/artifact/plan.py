@@ -1,0 +1,342 @@
+"""The first read of a source: statistics of every block, and the plan made from them.
+
+Bounded memory: of a block only its histograms are kept, and of some blocks, evenly chosen, the words
+themselves, so that the planner can be calibrated against the size that a choice really has.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2uformat.artifact.options import Policy
+from p2uformat.codec.classes import choose_cut
+from p2uformat.codec.estimate import class_chunk_bytes
+from p2uformat.codec.rates import ONE_BIT, entropy
+from p2uformat.digest import digest
+from p2uformat.floats import FORMATS, FloatFormat
+from p2uformat.quant.bitplane import is_sparse, per_weight
+from p2uformat.quant.histogram import segment_stats
+from p2uformat.quant.planner import Plan, Segments, make_plan
+from p2uformat.quant.split import OUTLIER, Split, base_symbols
+from p2uformat.tensor import Geometry
+
+__all__ = ["ALONE", "GROUP", "BlockPlan", "Grid", "TensorPlan", "groups_of", "plan_budget", "scan_block"]
+
+Words = NDArray[np.unsignedinteger]
+Steps = NDArray[np.int16]
+
+SMALL = 4096  # float tensors below this travel exactly
+ALONE = 1 << 17  # a block of this many weights has chunks of its own
+GROUP = 1 << 19  # smaller ones share chunks of up to this many
+_SAMPLE = 1 << 23  # weights kept for calibration
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A parent's choice for one block, and what it cost there.
+
+    Parameters
+    ----------
+    steps : ndarray of int16
+        K of each segment.
+    sparse : bool
+        The block's flag.
+    bits : float
+        Bits per weight of the parent's symbols, by their entropy.
+    """
+
+    steps: Steps
+    sparse: bool
+    bits: float
+
+
+@dataclass(slots=True)
+class BlockPlan:
+    """One block: what was seen of it, and K once planned."""
+
+    start: int
+    stop: int
+    digest: bytes
+    sparse: bool = False
+    counts: NDArray[np.unsignedinteger] | None = None
+    anchor: NDArray[np.int16] | None = None
+    sample: Words | None = None
+    steps: Steps | None = None
+
+    @property
+    def weights(self) -> int:
+        """Number of weights."""
+        return self.stop - self.start
+
+
+@dataclass(slots=True)
+class TensorPlan:
+    """One tensor: how it is cut and how it travels."""
+
+    name: str
+    geometry: Geometry
+    fmt: FloatFormat | None  # None: opaque
+    segment: int
+    planes: int
+    bits: float
+    weight: float
+    blocks: list[BlockPlan] = field(default_factory=list)
+
+    @property
+    def row(self) -> int:
+        """Weights that are expected to be alike in scale: what one output is computed from."""
+        shape = self.geometry.shape
+        return math.prod(shape[1:]) if len(shape) > 1 else 1
+
+
+def segment_length(row: int, weights: int, step: int) -> int:
+    """Return the segment length of SPEC.md, section 11, for an artifact of so many weights.
+
+    Examples
+    --------
+    >>> segment_length(384, 22_000_000, 393_216)
+    3072
+    """
+    if weights < 1 << 22:
+        size = 1024
+    elif weights < 1 << 26:
+        size = 4096
+    else:
+        size = 8192 << max(0, (weights - 1).bit_length() - 29)
+    size = min(size, step)
+    if row <= size:
+        # The nearest power of two of rows, halves up, without leaving integers.
+        rows = 1 << max(0, ((size * size * 2 // (row * row)).bit_length() - 1) // 2)
+        rows = rows if rows * row <= step else rows // 2
+        return min(rows * row, step)
+    parts = max(1, (2 * row + size) // (2 * size))
+    return row // parts if row % parts == 0 else size
+
+
+def planes_of(fmt: FloatFormat, finest: int) -> int:
+    """Return the number of byte planes of the exact layer (SPEC.md, section 11)."""
+    whole = max(0, fmt.mantissa + 1 - finest) // 8
+    needed = -(-max(0, fmt.mantissa - 15) // 8)
+    return max(whole, needed)
+
+
+def scan_block(
+    tensor: TensorPlan, start: int, data: bytes | bytearray, grid: Grid | None, *, keep: bool
+) -> BlockPlan:
+    """Look at one block of the source.
+
+    Parameters
+    ----------
+    tensor : TensorPlan
+        Its tensor.
+    start : int
+        Its first element.
+    data : bytes
+        Its bytes.
+    grid : Grid, optional
+        What the parent has for it; adopted if it costs here what it costs there.
+    keep : bool
+        Whether to keep the words for calibration.
+    """
+    stop = start + len(data) // tensor.geometry.element_size
+    block = BlockPlan(start, stop, digest(data))
+    fmt = tensor.fmt
+    if fmt is None:
+        return block
+    words = np.frombuffer(data, fmt.word)
+    block.sparse = is_sparse(fmt, words) if grid is None else grid.sparse
+    if grid is not None and _fits(tensor, words, grid):
+        block.steps = grid.steps
+        return block
+    stats = segment_stats(fmt, words, tensor.segment)
+    block.counts, block.anchor = stats.counts, stats.anchor
+    if keep:
+        block.sample = words.copy()
+    return block
+
+
+_DRIFT = 0.25  # bits per weight
+
+
+def _fits(tensor: TensorPlan, words: Words, grid: Grid) -> bool:
+    assert tensor.fmt is not None
+    if len(grid.steps) != -(-len(words) // tensor.segment):
+        return False
+    symbols = _symbols(tensor.fmt, words, grid.steps, tensor.segment, sparse=grid.sparse)
+    return abs(symbol_bits(symbols) - grid.bits) <= _DRIFT
+
+
+def symbol_bits(symbols: NDArray[np.uint8]) -> float:
+    """Return the entropy of a block's symbols, bits per weight."""
+    if not len(symbols):
+        return 0.0
+    return int(entropy(np.bincount(symbols, minlength=256))) / (ONE_BIT * len(symbols))
+
+
+def _symbols(
+    fmt: FloatFormat, words: Words, steps: Steps, segment: int, *, sparse: bool
+) -> NDArray[np.uint8]:
+    step = per_weight(steps, segment, len(words))
+    return base_symbols(Split.of(fmt, words), step, sparse=sparse)
+
+
+def groups_of(sizes: Sequence[int]) -> Iterator[list[int]]:
+    """Group consecutive blocks that share a chunk; yields lists of positions.
+
+    Examples
+    --------
+    >>> list(groups_of([5, 1 << 18, 7]))
+    [[1], [0, 2]]
+    """
+    group: list[int] = []
+    total = 0
+    for place, size in enumerate(sizes):
+        if size >= ALONE:
+            yield [place]
+            continue
+        if group and total + size > GROUP:
+            yield group
+            group, total = [], 0
+        group.append(place)
+        total += size
+    if group:
+        yield group
+
+
+def plan_budget(
+    tensors: Sequence[TensorPlan], policy: Policy, note: Callable[[], None] = lambda: None
+) -> None:
+    """Choose K of every block that has none, and turn tensors opaque that a ladder makes larger.
+
+    Tensors of equal budget are planned together. `note` is called between steps, so that a caller
+    can show that something happens.
+    """
+    for bits in sorted({tensor.bits for tensor in tensors if tensor.fmt is not None}):
+        members = [tensor for tensor in tensors if tensor.fmt is not None and tensor.bits == bits]
+        _plan_together(members, bits, policy.digits[-1], note)
+
+
+def _plan_together(
+    tensors: list[TensorPlan], bits: float, digits: int, note: Callable[[], None]
+) -> None:
+    pairs = [(tensor, block) for tensor in tensors for block in tensor.blocks]
+    fresh = [(tensor, block) for tensor, block in pairs if block.counts is not None]
+    if not fresh:
+        return
+    first = _first_of_each(fresh)
+    segments = _segments(first)
+    ends = np.cumsum([len(_anchor(block)) for _, block in first])
+    starts = ends - [len(_anchor(block)) for _, block in first]
+    spans = list(zip(starts.tolist(), ends.tolist(), strict=True))
+
+    def measure(steps: Steps) -> float:
+        note()
+        return _sample_bits(first, [steps[a:b] for a, b in spans])
+
+    plan = make_plan(segments, bits, measure)
+    for (_, block), (a, b) in zip(first, spans, strict=True):
+        block.steps = plan.steps[a:b]
+    known = {block.digest: block.steps for _, block in first}
+    for _, block in fresh:
+        block.steps = known[block.digest]
+        block.counts = block.anchor = block.sample = None
+    _drop_large(first, spans, segments, plan, digits)
+
+
+def _first_of_each(
+    pairs: list[tuple[TensorPlan, BlockPlan]],
+) -> list[tuple[TensorPlan, BlockPlan]]:
+    """Leave out blocks whose bytes came before: they take the same K, and so share their layers."""
+    seen: set[bytes] = set()
+    first = []
+    for tensor, block in pairs:
+        if block.digest not in seen:
+            seen.add(block.digest)
+            first.append((tensor, block))
+    return first
+
+
+def _anchor(block: BlockPlan) -> NDArray[np.int16]:
+    assert block.anchor is not None
+    return block.anchor
+
+
+def _segments(pairs: list[tuple[TensorPlan, BlockPlan]]) -> Segments:
+    sizes, values, weights = [], [], []
+    for tensor, block in pairs:
+        count = len(_anchor(block))
+        size = np.full(count, tensor.segment, np.int64)
+        size[-1] = block.weights - tensor.segment * (count - 1)
+        sizes.append(size)
+        values.append(np.full(count, 8 * tensor.geometry.element_size, np.int64))
+        weights.append(np.full(count, tensor.weight))
+    return Segments(
+        np.concatenate([block.counts for _, block in pairs if block.counts is not None]),
+        np.concatenate([_anchor(block) for _, block in pairs]),
+        np.concatenate(sizes),
+        np.concatenate(values),
+        np.concatenate(weights),
+    )
+
+
+def _sample_bits(pairs: list[tuple[TensorPlan, BlockPlan]], steps: list[Steps]) -> float:
+    """Return the bits per weight that the sampled blocks take with these steps."""
+    chosen = [i for i, (_, block) in enumerate(pairs) if block.sample is not None]
+    total = weights = 0
+    for group in groups_of([pairs[i][1].weights for i in chosen]):
+        cuts, flags, exponents = [], [], []
+        for place in group:
+            tensor, block = pairs[chosen[place]]
+            assert tensor.fmt is not None and block.sample is not None
+            symbols = _symbols(
+                tensor.fmt, block.sample, steps[chosen[place]], tensor.segment, sparse=block.sparse
+            )
+            outliers = int(np.count_nonzero(symbols == OUTLIER))
+            total += outliers * (tensor.geometry.element_size + 3)
+            weights += len(symbols)
+            cuts.append(choose_cut(symbols, tensor.row, sparse=block.sparse))
+            flags.append(block.sparse)
+            exponents.append(steps[chosen[place]])
+        total += class_chunk_bytes(cuts, flags, exponents)
+    return 8 * total / max(weights, 1)
+
+
+def _drop_large(
+    pairs: list[tuple[TensorPlan, BlockPlan]],
+    spans: list[tuple[int, int]],
+    segments: Segments,
+    plan: Plan,
+    digits: int,
+) -> None:
+    """Turn tensors opaque whose ladder would be larger than their bytes."""
+    mantissas = [
+        np.full(b - a, tensor.fmt.mantissa if tensor.fmt else 0, np.int64)
+        for (tensor, _), (a, b) in zip(pairs, spans, strict=True)
+    ]
+    spent = plan.ladder_bits(segments, np.concatenate(mantissas), digits)
+    bits: dict[str, int] = {}
+    room: dict[str, int] = {}
+    for (tensor, block), (a, b) in zip(pairs, spans, strict=True):
+        bits[tensor.name] = bits.get(tensor.name, 0) + int(spent[a:b].sum())
+        size = 8 * tensor.geometry.element_size * block.weights
+        room[tensor.name] = room.get(tensor.name, 0) + size
+    for tensor, _ in pairs:
+        if tensor.fmt is not None and bits[tensor.name] > room[tensor.name]:
+            tensor.fmt = None
+
+
+def keep_every(weights: int) -> int:
+    """Return k such that every k-th block is kept for calibration."""
+    return max(1, -(-weights // _SAMPLE))
+
+
+def formats_of(dtype: str, elements: int, *, exact: bool) -> FloatFormat | None:
+    """Return the ladder's format for a tensor, None if it travels exactly."""
+    if exact or elements < SMALL:
+        return None
+    return FORMATS.get(dtype)

@@ -1,0 +1,61 @@
+"""The source file of an artifact, as its file record and blob describe it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from p2uformat.artifact.catalog import Catalog, StoredFile
+from p2uformat.artifact.read import BlockReader
+from p2uformat.errors import InvalidSource, LimitExceeded, Malformed
+from p2uformat.ingest import Head, parse_head
+from p2uformat.ingest.head import LENGTH_BYTES, MAX_JSON_BYTES
+
+__all__ = ["SourceFile", "blob", "source_files"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A source file and, for a safetensors file, its parsed head.
+
+    Parameters
+    ----------
+    stored : StoredFile
+        Its records.
+    head : Head or None
+        None for a plain file.
+    """
+
+    stored: StoredFile
+    head: Head | None
+
+
+def blob(reader: BlockReader, stored: StoredFile) -> Iterator[bytes]:
+    """Yield the blocks of a file's blob."""
+    return (reader.raw(stored, block) for block in range(stored.blocks))
+
+
+def source_files(reader: BlockReader, catalog: Catalog) -> list[SourceFile]:
+    """Return the source files, their heads read and checked.
+
+    Raises
+    ------
+    CorruptData
+        If a blob is damaged or is not the head that it should be.
+    Incomplete
+        If the file ends before one.
+    """
+    return [SourceFile(stored, _head(reader, stored)) for stored in catalog.files.values()]
+
+
+def _head(reader: BlockReader, stored: StoredFile) -> Head | None:
+    record = stored.record
+    if record.layout != "safetensors":
+        return None
+    if record.blob_length > LENGTH_BYTES + MAX_JSON_BYTES:
+        raise LimitExceeded(f"file {record.path!r}: a head of {record.blob_length} bytes")
+    data = b"".join(blob(reader, stored))
+    try:
+        return parse_head(data, record.size)
+    except InvalidSource as error:
+        raise Malformed(f"file {record.path!r}: {error.message}") from error

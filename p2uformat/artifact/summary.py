@@ -1,0 +1,161 @@
+"""Figures of an artifact, from its manifest alone."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from p2uformat.artifact.catalog import Catalog, StoredFile, StoredTensor
+from p2uformat.artifact.types import Summary, TierSummary
+from p2uformat.container import Container
+from p2uformat.digest import to_text
+from p2uformat.manifest import BitplaneParameters
+
+__all__ = ["Shares", "bound", "relative_error", "summarize"]
+
+Scaled = tuple[int, int]
+
+
+def bound(exponent: int) -> float:
+    """Return ``2**exponent``, infinity where that is above every float."""
+    try:
+        return math.ldexp(1.0, exponent)
+    except OverflowError:
+        return math.inf
+
+
+def relative_error(errors: Iterable[Scaled], energies: Iterable[Scaled]) -> float:
+    """Return ``sqrt(sum(errors) / sum(energies))`` of ``mantissa * 2**exponent`` numbers.
+
+    In integers, for sums of squares of large or tiny fp64 are outside what a float can hold.
+
+    Examples
+    --------
+    >>> relative_error([(1, 0)], [(1, 4), (3, 4)])
+    0.125
+    """
+    error, energy = list(errors), list(energies)
+    lowest = min((exponent for _, exponent in (*error, *energy)), default=0)
+    above = sum(mantissa << (exponent - lowest) for mantissa, exponent in error)
+    below = sum(mantissa << (exponent - lowest) for mantissa, exponent in energy)
+    if not below:
+        return math.inf if above else 0.0
+    try:
+        return math.sqrt(above / below)
+    except OverflowError:
+        return math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Stored bytes, divided among those that use them.
+
+    A chunk belongs in equal parts to its users' elements, wherever they are.
+
+    Parameters
+    ----------
+    quantized, exact : tuple of float
+        Per tier: bytes of quantized layers, and of what travels whole.
+    tensors : dict
+        For each tensor its bytes per tier.
+    """
+
+    quantized: tuple[float, ...]
+    exact: tuple[float, ...]
+    tensors: dict[str, tuple[float, ...]]
+
+    @classmethod
+    def of(cls, container: Container, catalog: Catalog) -> Shares:
+        """Divide all chunks of a container."""
+        users: dict[bytes, list[tuple[StoredTensor | StoredFile, int, int]]] = defaultdict(list)
+        lengths: dict[bytes, tuple[int, int]] = {}
+        for stored in catalog.everything():
+            for layer in range(stored.record.layers):
+                for block, place in enumerate(stored.places(layer)):
+                    if place is None:
+                        continue
+                    entry = container.entry(place.page, place.chunk)
+                    known = lengths.get(entry.id)
+                    if known is None or entry.tier < known[1]:
+                        lengths[entry.id] = entry.length, entry.tier
+                    start, stop = stored.geometry.block_range(block)
+                    users[entry.id].append((stored, layer, stop - start))
+        return cls._divide(len(container.tiers), users, lengths)
+
+    @classmethod
+    def _divide(
+        cls,
+        tiers: int,
+        users: dict[bytes, list[tuple[StoredTensor | StoredFile, int, int]]],
+        lengths: dict[bytes, tuple[int, int]],
+    ) -> Shares:
+        quantized, exact = [0.0] * tiers, [0.0] * tiers
+        tensors: dict[str, list[float]] = defaultdict(lambda: [0.0] * tiers)
+        for id_, chunk_users in users.items():
+            length, tier = lengths[id_]
+            total = sum(weight for _, _, weight in chunk_users)
+            for stored, _, weight in chunk_users:
+                share = length * weight / total if total else 0.0
+                whole = isinstance(stored, StoredFile) or stored.record.quantizer == "opaque"
+                (exact if whole else quantized)[tier] += share
+                if isinstance(stored, StoredTensor):
+                    tensors[stored.record.name][tier] += share
+        return cls(
+            tuple(quantized),
+            tuple(exact),
+            {name: tuple(values) for name, values in tensors.items()},
+        )
+
+
+def summarize(
+    container: Container, catalog: Catalog, shares: Shares, complete: tuple[str, ...]
+) -> Summary:
+    """Return the figures of a container."""
+    content, header = container.content, container.header
+    return Summary(
+        root=to_text(header.content_root),
+        encoding_root=to_text(header.encoding_root),
+        bytes=header.file_length,
+        manifest_bytes=header.manifest_length,
+        source_bytes=content.totals.source_bytes,
+        parameters=content.totals.parameters,
+        quantized_parameters=content.totals.quantized,
+        tiers=_tiers(container, catalog, shares),
+        complete=complete,
+    )
+
+
+def _tiers(container: Container, catalog: Catalog, shares: Shares) -> tuple[TierSummary, ...]:
+    known = [
+        tensor.record.parameters
+        for tensor in catalog.tensors.values()
+        if isinstance(tensor.record.parameters, BitplaneParameters)
+    ]
+    weights = container.content.totals.quantized
+    return tuple(
+        TierSummary(
+            name=name,
+            bytes=_tier_bytes(container, shares, number),
+            bits_per_weight=8 * shares.quantized[number] / weights if weights else 0.0,
+            exact_bytes=round(shares.exact[number]),
+            max_error=max((bound(p.tiers[number].bound) for p in _at(known, number)), default=0.0),
+            rms_error=relative_error(
+                (p.tiers[number].error for p in _at(known, number)),
+                (p.energy for p in _at(known, number)),
+            ),
+        )
+        for number, name in enumerate(container.tiers)
+    )
+
+
+def _at(known: Sequence[BitplaneParameters], tier: int) -> list[BitplaneParameters]:
+    """Return those that have an error at this tier: none at the exact one."""
+    return [parameters for parameters in known if tier < len(parameters.tiers)]
+
+
+def _tier_bytes(container: Container, shares: Shares, tier: int) -> int:
+    if container.layout is not None:
+        return container.layout.tier_bytes[tier]
+    return round(shares.quantized[tier] + shares.exact[tier])

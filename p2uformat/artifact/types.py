@@ -1,0 +1,295 @@
+"""What the library hands out: plain values, each with the dict that becomes JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from p2uformat.errors import CorruptData
+
+__all__ = [
+    "Damage",
+    "Progress",
+    "Summary",
+    "TensorInfo",
+    "TierSummary",
+    "UnpackResult",
+    "VerifyReport",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a phase is.
+
+    Parameters
+    ----------
+    phase : str
+        ``plan``, ``encode``, ``assemble``, ``verify`` or ``unpack``.
+    done, total : int
+        Bytes; `total` does not change within a phase.
+    """
+
+    phase: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class TierSummary:
+    """One tier of an artifact.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    bytes : int
+        Stored bytes of its own chunks.
+    bits_per_weight : float
+        Stored bits it adds per quantized weight.
+    exact_bytes : int
+        Stored bytes of what travels in it as it is: opaque tensors and file heads.
+    max_error : float
+        No finite quantized weight is further off than this after it; 0.0 for ``exact``.
+    rms_error : float
+        Relative root mean square error over the quantized weights after it; 0.0 for ``exact``.
+    """
+
+    name: str
+    bytes: int
+    bits_per_weight: float
+    exact_bytes: int
+    max_error: float
+    rms_error: float
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what becomes JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """An artifact in figures.
+
+    Parameters
+    ----------
+    root, encoding_root : str
+        ``blake3:`` and 64 hexadecimal digits.
+    bytes : int
+        Bytes of the complete file: the manifest's and the tiers' together.
+    manifest_bytes : int
+        Bytes before the first chunk.
+    source_bytes : int
+        Bytes of the source file.
+    parameters : int
+        Elements of all tensors.
+    quantized_parameters : int
+        Of these, in tensors that have lossy tiers.
+    tiers : tuple of TierSummary
+        Base first.
+    complete : tuple of str
+        The tiers that are whole here.
+    """
+
+    root: str
+    encoding_root: str
+    bytes: int
+    manifest_bytes: int
+    source_bytes: int
+    parameters: int
+    quantized_parameters: int
+    tiers: tuple[TierSummary, ...]
+    complete: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what becomes JSON."""
+        return {
+            "root": self.root,
+            "encoding_root": self.encoding_root,
+            "bytes": self.bytes,
+            "manifest_bytes": self.manifest_bytes,
+            "source_bytes": self.source_bytes,
+            "parameters": self.parameters,
+            "quantized_parameters": self.quantized_parameters,
+            "complete": list(self.complete),
+            "tiers": [tier.to_dict() for tier in self.tiers],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One thing that is wrong with an artifact.
+
+    Parameters
+    ----------
+    tensor : str or None
+        The tensor hit; None for a file's head and for what no tensor alone depends on.
+    tier : str or None
+        The tier hit.
+    elements : tuple of int or None
+        Half-open element range of the tensor; bytes of a file's head.
+    region : str
+        ``header``, ``root``, ``page``, ``table``, ``chunk``, ``file`` or ``trailing``.
+    offset : int
+        Where in the artifact the damaged piece starts.
+    expected, got : str
+        Digests in hexadecimal, or what a rule asks for and what there is.
+    code : str
+        Code of the error class, e.g. ``digest-mismatch``.
+    """
+
+    tensor: str | None
+    tier: str | None
+    elements: tuple[int, int] | None
+    region: str
+    offset: int
+    expected: str
+    got: str
+    code: str
+
+    @classmethod
+    def of(cls, error: CorruptData, region: str) -> Damage:
+        """Return the damage that an error tells of."""
+        return cls(
+            error.tensor,
+            error.tier,
+            error.elements,
+            error.region or region,
+            error.offset or 0,
+            error.expected or "",
+            error.got or error.message,
+            error.code,
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what becomes JSON."""
+        return {
+            "code": self.code,
+            "tensor": self.tensor,
+            "tier": self.tier,
+            "elements": None if self.elements is None else list(self.elements),
+            "region": self.region,
+            "offset": self.offset,
+            "expected": self.expected,
+            "got": self.got,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What `verify` found.
+
+    Parameters
+    ----------
+    ok : bool
+        Nothing is damaged and nothing that was asked for is missing.
+    root : str or None
+        Content root; None if the header or the root itself is damaged.
+    authenticated : bool
+        The root was compared with an expected one. Without that, a sound file is consistent with
+        itself and no more.
+    checked_chunks, checked_bytes : int
+        How much was read.
+    complete_tiers : tuple of str
+        Tiers that are whole here, damaged or not.
+    missing_chunks : int
+        Chunks that the file is too short for.
+    damage : tuple of Damage
+        All that is wrong.
+    """
+
+    ok: bool
+    root: str | None
+    authenticated: bool
+    checked_chunks: int
+    checked_bytes: int
+    complete_tiers: tuple[str, ...]
+    missing_chunks: int
+    damage: tuple[Damage, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what becomes JSON."""
+        return {
+            "ok": self.ok,
+            "root": self.root,
+            "authenticated": self.authenticated,
+            "checked_chunks": self.checked_chunks,
+            "checked_bytes": self.checked_bytes,
+            "complete_tiers": list(self.complete_tiers),
+            "missing_chunks": self.missing_chunks,
+            "damage": [damage.to_dict() for damage in self.damage],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackResult:
+    """What `unpack` wrote.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    bytes : int
+        Its length.
+    tier : str
+        The tier its tensors are at.
+    tensors : int
+        How many there are.
+    identical : bool
+        It is the source file, bit for bit.
+    """
+
+    path: str
+    bytes: int
+    tier: str
+    tensors: int
+    identical: bool
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what becomes JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One tensor of an artifact.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    dtype : str
+        Safetensors dtype name.
+    shape : tuple of int
+        Its shape.
+    quantizer : str
+        ``bitplane`` or ``opaque``.
+    blocks : int
+        Blocks it is cut into.
+    parameters : int
+        Elements; bytes, where the dtype has no element size.
+    bytes : int
+        Source bytes.
+    stored : tuple of int
+        Stored bytes per tier; a chunk shared with others is apportioned.
+    max_error, rms_error : tuple of float
+        Per tier: bound of the absolute error, and relative root mean square error.
+    steps : tuple of int or None
+        Smallest and largest step exponent; None if not asked for, or if there are none.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    quantizer: str
+    blocks: int
+    parameters: int
+    bytes: int
+    stored: tuple[int, ...]
+    max_error: tuple[float, ...]
+    rms_error: tuple[float, ...]
+    steps: tuple[int, int] | None
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what becomes JSON."""
+        value = asdict(self)
+        return {key: list(item) if isinstance(item, tuple) else item for key, item in value.items()}

@@ -1,0 +1,70 @@
+"""The size of a chunk of base layers, estimated in integers.
+
+The planner calibrates its budget against this rather than against zstd, so that an artifact's
+identity does not depend on the version of a compressor. It errs a little on the large side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2uformat.codec.classes import Member, assign, magnitude_histograms
+from p2uformat.codec.rates import ONE_BIT, entropy, huffman_bits
+
+__all__ = ["class_chunk_bytes"]
+
+_ZSTD_BLOCK = 1 << 17
+_CHUNK_HEAD = 8 + 5 * 8 + 60  # header, table, the small streams' own headers
+_MEMBER = 20
+_CLASS_HEAD = 8 + 9
+_BLOCK_HEAD = 30  # headers and the jump table of one zstd block
+_SYMBOL_COST = 1  # bytes of Huffman table per symbol in use
+_CODE_LIMIT = 11
+
+
+def class_chunk_bytes(
+    cuts: Sequence[Member], sparse: Sequence[bool], steps: Sequence[NDArray[np.int16]]
+) -> int:
+    """Estimate the bytes of a chunk of codec `classes`, outliers apart.
+
+    Parameters
+    ----------
+    cuts : sequence of Member
+        The members as they are cut.
+    sparse : sequence of bool
+        Their sparse flags.
+    steps : sequence of ndarray of int16
+        Their step exponents.
+    """
+    pairs = list(zip(cuts, sparse, strict=True))
+    histograms = np.concatenate(
+        [magnitude_histograms(cut.ordered(), cut.unit, sparse=flag) for cut, flag in pairs]
+    )
+    class_map, _ = assign(histograms)
+    total = _CHUNK_HEAD + _MEMBER * len(cuts)
+    total += _entropy_bytes(np.bincount(class_map))
+    delta = np.diff(np.concatenate(steps).astype(np.int64), prepend=0)
+    total += _entropy_bytes(np.unique(delta, return_counts=True)[1])
+    for name in range(int(class_map.max()) + 1):
+        total += _stream_bytes(histograms[class_map == name].sum(0))
+    return total
+
+
+def _entropy_bytes(histogram: NDArray[np.int64]) -> int:
+    # Short streams of few symbols: half again over the entropy covers the code's granularity.
+    return int(entropy(histogram)) * 3 // (2 * 8 * ONE_BIT) + len(histogram) + 12
+
+
+def _stream_bytes(histogram: NDArray[np.int64]) -> int:
+    count = int(histogram.sum())
+    # Signs are as good as random: every magnitude is two symbols of half the count.
+    signed = np.concatenate((histogram - histogram // 2, histogram // 2))
+    used = int(np.count_nonzero(signed))
+    blocks = -(-count // _ZSTD_BLOCK)
+    # zstd's codes have at most 11 bits: rarer symbols cost as if they came once in 2048.
+    floor = np.where(signed > 0, np.maximum(signed, count >> _CODE_LIMIT), 0)
+    bits = huffman_bits(floor) - _CODE_LIMIT * int((floor - signed).sum())
+    return _CLASS_HEAD + (bits + 7) // 8 + blocks * (_BLOCK_HEAD + _SYMBOL_COST * used)

@@ -1,0 +1,94 @@
+"""The stream container of a chunk: a pinned header, a table, streams to the very end (SPEC.md, 7)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from p2uformat.codec import zstd
+from p2uformat.errors import LimitExceeded, Malformed
+from p2uformat.limits import MAX_CHUNK_MEMBERS, MAX_STREAM_BYTES, MAX_STREAMS
+
+__all__ = ["Frame", "build_frame", "parse_frame"]
+
+_HEAD = struct.Struct("<BBHHH")
+_ROW = struct.Struct("<II")
+_ZSTD = 1 << 31
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A parsed chunk: its streams are still as stored."""
+
+    members: int
+    rows: tuple[tuple[int, int, int, bool], ...]  # start, stored, raw, is zstd
+    data: memoryview
+
+    def stream(self, number: int) -> bytes | memoryview:
+        """Return one stream, decompressed."""
+        start, stored, raw, packed = self.rows[number]
+        piece = self.data[start : start + stored]
+        return zstd.decompress(piece, raw) if packed else piece
+
+    def raw_length(self, number: int) -> int:
+        """Return the length of one stream once decompressed."""
+        return self.rows[number][2]
+
+
+def build_frame(codec: int, members: int, streams: list[bytes]) -> bytes:
+    """Build a chunk, each stream raw or compressed, whichever is smaller."""
+    table = []
+    bodies = []
+    for stream in streams:
+        packed = zstd.compress(stream)
+        if len(packed) < len(stream):
+            table.append(_ROW.pack(len(packed) | _ZSTD, len(stream)))
+            bodies.append(packed)
+        else:
+            table.append(_ROW.pack(len(stream), len(stream)))
+            bodies.append(stream)
+    return b"".join((_HEAD.pack(codec, 0, members, len(streams), 0), *table, *bodies))
+
+
+def parse_frame(codec: int, data: bytes | memoryview) -> Frame:
+    """Check a chunk's header and table.
+
+    Raises
+    ------
+    Malformed
+        If a rule of SPEC.md, section 7, is broken.
+    LimitExceeded
+        If a count or length is above its limit.
+    """
+    view = memoryview(data)
+    if len(view) < _HEAD.size:
+        raise Malformed(f"a chunk of {len(view)} bytes has no header")
+    found, version, members, streams, zero = _HEAD.unpack_from(view)
+    if (found, version, zero) != (codec, 0, 0):
+        raise Malformed("a chunk's header disagrees with the manifest")
+    if members > MAX_CHUNK_MEMBERS or streams > MAX_STREAMS:
+        raise LimitExceeded(f"a chunk of {members} members and {streams} streams")
+    if members < 1 or streams < 2:
+        raise Malformed(f"a chunk of {members} members and {streams} streams")
+    start = _HEAD.size + streams * _ROW.size
+    if len(view) < start:
+        raise Malformed("a chunk ends inside its stream table")
+    return Frame(members, _rows(view, streams, start), view)
+
+
+def _rows(view: memoryview, streams: int, start: int) -> tuple[tuple[int, int, int, bool], ...]:
+    rows = []
+    total = 0
+    for number in range(streams):
+        word, raw = _ROW.unpack_from(view, _HEAD.size + number * _ROW.size)
+        stored, packed = word & (_ZSTD - 1), bool(word & _ZSTD)
+        total += raw
+        if total > MAX_STREAM_BYTES:
+            raise LimitExceeded(f"a chunk's streams of {total} bytes are above the limit")
+        if (stored >= raw) if packed else (stored != raw):
+            raise Malformed(f"a stream of {stored} bytes cannot hold {raw}")
+        rows.append((start, stored, raw, packed))
+        start += stored
+    if start != len(view):
+        raise Malformed(f"expected a chunk of {start} bytes, got {len(view)}")
+    return tuple(rows)

@@ -1,0 +1,25 @@
+"""The one-file form: header, manifest, location table, chunks (SPEC.md, section 9)."""
+
+from p2uformat.container.header import HEADER_BYTES, Header
+from p2uformat.container.layout import Layout, place
+from p2uformat.container.publish import Output, publish
+from p2uformat.container.reader import Container, Page, TableFault
+from p2uformat.container.scan import BadChunk, StoredChunk, check_chunks, stored_chunks
+from p2uformat.container.writer import write_artifact
+
+__all__ = [
+    "HEADER_BYTES",
+    "BadChunk",
+    "Container",
+    "Header",
+    "Layout",
+    "Output",
+    "Page",
+    "StoredChunk",
+    "TableFault",
+    "check_chunks",
+    "place",
+    "publish",
+    "stored_chunks",
+    "write_artifact",
+]

@@ -1,0 +1,323 @@
+"""Opening a file: header, roots, pages, table, each checked before it is used (SPEC.md, 9, 10)."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, Self
+
+from p2uformat.container.header import HEADER_BYTES, Header
+from p2uformat.container.layout import Layout, place
+from p2uformat.digest import digest
+from p2uformat.errors import CorruptData, DigestMismatch, Incomplete, Malformed
+from p2uformat.files import FileReader
+from p2uformat.manifest import (
+    ChunkEntry,
+    ContentPage,
+    ContentRoot,
+    EncodingPage,
+    EncodingRoot,
+    check_sequence,
+)
+
+__all__ = ["Container", "Page", "TableFault"]
+
+_ENTRY_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A content page with its encoding page, as far as they are sound.
+
+    Parameters
+    ----------
+    number : int
+        Its place among the pages.
+    content : ContentPage or None
+        None if it is damaged.
+    encoding : EncodingPage or None
+        None if it or the content page is damaged.
+    damage : tuple of DigestMismatch
+        What is wrong.
+    """
+
+    number: int
+    content: ContentPage | None
+    encoding: EncodingPage | None
+    damage: tuple[DigestMismatch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TableFault:
+    """A run of location table entries that contradict the layout.
+
+    Parameters
+    ----------
+    offset : int
+        Where in the file the first of them stands.
+    expected, got : int
+        What it should say and what it says.
+    """
+
+    offset: int
+    expected: int
+    got: int
+
+
+class Container:
+    """An open file whose manifest has been checked.
+
+    A page that differs from its digest is remembered and left out: the other pages, and their
+    tensors, stay readable. Then the location table stands in for the layout, which only follows
+    from all pages together.
+
+    Attributes
+    ----------
+    file : FileReader
+        The file.
+    header : Header
+        Its first 128 bytes.
+    content, encoding : ContentRoot, EncodingRoot
+        Its roots.
+    pages : tuple of Page
+        Its pages.
+    offsets : tuple of tuple of int
+        For each page, for each of its chunks, the offset.
+    layout : Layout or None
+        None if a page is damaged.
+    table_faults : tuple of TableFault
+        Where the table is wrong.
+    """
+
+    def __init__(self, file: FileReader) -> None:
+        self.file = file
+        try:
+            self._load()
+        except CorruptData as error:
+            raise error.locate(artifact=file.path) from error.__cause__
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open a file.
+
+        Raises
+        ------
+        NotFound, StoreUnavailable
+            If it cannot be read.
+        NotAnArtifact, UnsupportedFormat
+            If it is something else, or newer.
+        Incomplete
+            If it ends inside the manifest.
+        CorruptData
+            If the header or a root is damaged, or a rule is broken.
+        """
+        file = FileReader(path)
+        try:
+            return cls(file)
+        except BaseException:
+            file.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the artifact that are here."""
+        return min(self.file.size, self.header.file_length)
+
+    @property
+    def trailing(self) -> int:
+        """Bytes behind the end."""
+        return max(self.file.size - self.header.file_length, 0)
+
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        """Names of the tiers, base first."""
+        return tuple(tier.name for tier in self.content.tiers)
+
+    def entry(self, page: int, index: int) -> ChunkEntry:
+        """Return what the manifest says about a chunk."""
+        encoding = self.pages[page].encoding
+        assert encoding is not None
+        return encoding.chunks[index]
+
+    def held(self, page: int, index: int) -> bool:
+        """Return whether a chunk lies whole inside the bytes that are here."""
+        return self.offsets[page][index] + self.entry(page, index).length <= self.size
+
+    def chunk(self, page: int, index: int) -> bytes:
+        """Return the bytes of a chunk, checked against its id.
+
+        Raises
+        ------
+        DigestMismatch
+            If they differ from it.
+        Incomplete
+            If the file ends before.
+        """
+        entry, offset = self.entry(page, index), self.offsets[page][index]
+        if not self.held(page, index):
+            self._check_bounds(offset, entry.length)
+            raise Incomplete(f"the file ends before the chunk at offset {offset}")
+        data = self.file.read(offset, entry.length)
+        got = digest(data)
+        if got != entry.id:
+            raise mismatch("chunk", offset, entry.id, got, self.file.path)
+        return data
+
+    def _check_bounds(self, offset: int, length: int) -> None:
+        """Tell a wrong table, which stands in where a page is damaged, from a short file."""
+        last = self.header.file_length - length
+        if not self.header.manifest_length <= offset <= last:
+            raise Malformed(
+                f"the location table says {offset}, which no chunk of {length} bytes can have",
+                region="table",
+                artifact=self.file.path,
+            )
+
+    def _load(self) -> None:
+        self.header = Header.parse(self.file.read(0, HEADER_BYTES))
+        if self.file.size < self.header.manifest_length:
+            raise Incomplete(
+                f"the manifest has {self.header.manifest_length} bytes, the file {self.file.size}",
+                hint="fetch the rest of the file",
+            )
+        self._load_roots()
+        end = self._load_pages()
+        self._check_extent(end)
+        table = self._read_table(end)
+        encodings = [page.encoding for page in self.pages if page.encoding is not None]
+        self.layout: Layout | None = None
+        self.table_faults: tuple[TableFault, ...] = ()
+        if len(encodings) < len(self.pages):
+            self.offsets = table
+            return
+        self.layout = place(encodings, self.header.manifest_length, len(self.content.tiers))
+        if self.layout.end != self.header.file_length:
+            raise Malformed(
+                f"chunks end at {self.layout.end}, the file at {self.header.file_length}"
+            )
+        self.offsets = self.layout.offsets
+        self.table_faults = _compare(self.layout.offsets, table, end)
+
+    def _load_roots(self) -> None:
+        header = self.header
+        data = self._checked(HEADER_BYTES, header.content_length, header.content_root, "root")
+        with _located("root", HEADER_BYTES):
+            self.content = ContentRoot.parse(data)
+        at = HEADER_BYTES + header.content_length
+        data = self._checked(at, header.encoding_length, header.encoding_root, "root")
+        with _located("root", at):
+            self.encoding = EncodingRoot.parse(data)
+        if self.encoding.content != header.content_root:
+            raise Malformed("the encoding root belongs to another content root", region="root")
+        if len(self.encoding.pages) != len(self.content.pages):
+            raise Malformed(
+                f"expected {len(self.content.pages)} pages, got {len(self.encoding.pages)}",
+                region="root",
+            )
+
+    def _load_pages(self) -> int:
+        """Read all pages and return where they end."""
+        at = HEADER_BYTES + self.header.content_length + self.header.encoding_length
+        pages = []
+        for number in range(len(self.content.pages)):
+            pages.append(self._load_page(number, at))
+            at += self.content.pages[number].length + self.encoding.pages[number].length
+        self.pages = tuple(pages)
+        check_sequence(self.content, [page.content for page in pages])
+        return at
+
+    def _load_page(self, number: int, at: int) -> Page:
+        content, encoding = self.content.pages[number], self.encoding.pages[number]
+        tiers = len(self.content.tiers)
+        damage = []
+        parsed = parsed_encoding = None
+        try:
+            data = self._checked(at, content.length, content.digest, "page")
+            with _located("page", at):
+                parsed = ContentPage.parse(data, tiers=tiers)
+        except DigestMismatch as error:
+            damage.append(error)
+        at += content.length
+        try:
+            data = self._checked(at, encoding.length, encoding.digest, "page")
+            if parsed is not None:
+                with _located("page", at):
+                    parsed_encoding = EncodingPage.parse(data, parsed, tiers=tiers)
+        except DigestMismatch as error:
+            damage.append(error)
+        if parsed_encoding is not None and len(parsed_encoding.chunks) != encoding.chunks:
+            raise Malformed(
+                f"expected {encoding.chunks} chunks, got {len(parsed_encoding.chunks)}",
+                region="page",
+                offset=at,
+            )
+        return Page(number, parsed, parsed_encoding, tuple(damage))
+
+    def _check_extent(self, end: int) -> None:
+        entries = sum(page.chunks for page in self.encoding.pages)
+        if entries != self.header.entries:
+            raise Malformed(f"expected {entries} table entries, got {self.header.entries}")
+        if end + _ENTRY_BYTES * entries != self.header.manifest_length:
+            raise Malformed(
+                f"pages and table end at {end + _ENTRY_BYTES * entries},"
+                f" the manifest at {self.header.manifest_length}"
+            )
+
+    def _read_table(self, at: int) -> tuple[tuple[int, ...], ...]:
+        table = []
+        for page in self.encoding.pages:
+            data = self.file.read(at, _ENTRY_BYTES * page.chunks)
+            if len(data) != _ENTRY_BYTES * page.chunks:
+                raise Incomplete("the file ends inside the location table")
+            table.append(struct.unpack(f"<{page.chunks}Q", data))
+            at += len(data)
+        return tuple(table)
+
+    def _checked(self, offset: int, length: int, expected: bytes, region: str) -> bytes:
+        data = self.file.read(offset, length)
+        got = digest(data)
+        if got != expected:
+            raise mismatch(region, offset, expected, got, self.file.path)
+        return data
+
+
+def mismatch(
+    region: str, offset: int, expected: bytes, got: bytes, artifact: str
+) -> DigestMismatch:
+    """Return the error for bytes that differ from their digest."""
+    return DigestMismatch(
+        f"expected digest {expected.hex()}, got {got.hex()}",
+        artifact=artifact,
+        region=region,
+        offset=offset,
+        expected=expected.hex(),
+        got=got.hex(),
+    )
+
+
+@contextmanager
+def _located(region: str, offset: int) -> Iterator[None]:
+    try:
+        yield
+    except CorruptData as error:
+        raise error.locate(region=region, offset=offset) from error.__cause__
+
+
+def _compare(
+    layout: tuple[tuple[int, ...], ...], table: tuple[tuple[int, ...], ...], at: int
+) -> tuple[TableFault, ...]:
+    if layout == table:
+        return ()
+    expected = [offset for page in layout for offset in page]
+    got = [offset for page in table for offset in page]
+    wrong = [i for i, pair in enumerate(zip(expected, got, strict=True)) if pair[0] != pair[1]]
+    heads = wrong[:1] + [b for a, b in pairwise(wrong) if b != a + 1]
+    return tuple(TableFault(at + _ENTRY_BYTES * i, expected[i], got[i]) for i in heads)

@@ -1,0 +1,159 @@
+"""A file that is read by offset: the one place where input errors become ours."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from types import TracebackType
+from typing import Final, Self
+
+from p2uformat.errors import InvalidArgument, StoreUnavailable, from_os_error
+
+__all__ = ["FileReader", "path_text"]
+
+_FLAGS: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+# Opening a pipe would wait for its other end; whether it is a file can only be seen afterwards.
+_NO_WAIT: Final = getattr(os, "O_NONBLOCK", 0)
+# Linux reads at most 2 GiB at once.
+_MOST: Final = 1 << 30
+
+
+def path_text(path: str | os.PathLike[str]) -> str:
+    """Return a path as text.
+
+    Raises
+    ------
+    InvalidArgument
+        If it is none.
+
+    Examples
+    --------
+    >>> path_text("model.p2u")
+    'model.p2u'
+    """
+    try:
+        text = os.fsdecode(path)
+    except TypeError as error:
+        raise InvalidArgument(f"expected a path, got {type(path).__name__}") from error
+    if not text or "\0" in text:
+        raise InvalidArgument(f"not a path: {text!r}")
+    return text
+
+
+class FileReader:
+    """A regular file, read by offset from any thread.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file; symbolic links are followed.
+    descriptor : int, optional
+        A descriptor already open for reading. It stays open when the reader is closed.
+
+    Attributes
+    ----------
+    path : str
+        As given.
+    size : int
+        Bytes when it was opened.
+
+    Raises
+    ------
+    NotFound
+        If there is no such file.
+    StoreUnavailable
+        If it is a folder or a device, or may not be read.
+    """
+
+    __slots__ = ("_descriptor", "_lock", "_owned", "path", "size")
+
+    def __init__(self, path: str | os.PathLike[str], descriptor: int | None = None) -> None:
+        self.path = path_text(path)
+        self._owned = descriptor is None
+        self._lock = threading.Lock()
+        self._descriptor = -1
+        try:
+            self._descriptor = (
+                os.open(self.path, _FLAGS | _NO_WAIT) if descriptor is None else descriptor
+            )
+            status = os.fstat(self._descriptor)
+        except OSError as error:
+            raise from_os_error(error, "open", self.path) from error
+        if not stat.S_ISREG(status.st_mode):
+            self.close()
+            raise _not_a_file(self.path, status.st_mode)
+        self.size = status.st_size
+
+    def close(self) -> None:
+        """Close the file; closing twice is fine."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if self._owned and descriptor >= 0:
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return `length` bytes from `offset` on, fewer at the end of the file."""
+        if length <= _MOST:
+            data = self._pread(length, offset)
+            if len(data) == length:
+                return data
+        buffer = bytearray(min(length, max(self.size - offset, 0)))
+        return bytes(memoryview(buffer)[: self.readinto(offset, memoryview(buffer))])
+
+    def readinto(self, offset: int, view: memoryview) -> int:
+        """Fill `view` from `offset` on, and return the number of bytes there were."""
+        done = 0
+        while done < len(view):
+            count = self._preadv(view[done : done + _MOST], offset + done)
+            if not count:
+                break
+            done += count
+        return done
+
+    def _pread(self, length: int, offset: int) -> bytes:
+        descriptor = self._open_descriptor()
+        try:
+            if hasattr(os, "pread"):
+                return os.pread(descriptor, length, offset)
+            with self._lock:
+                os.lseek(descriptor, offset, os.SEEK_SET)
+                return os.read(descriptor, length)
+        except OSError as error:
+            raise from_os_error(error, "read", self.path) from error
+
+    def _preadv(self, view: memoryview, offset: int) -> int:
+        if not hasattr(os, "preadv"):
+            data = self._pread(len(view), offset)
+            view[: len(data)] = data
+            return len(data)
+        try:
+            return os.preadv(self._open_descriptor(), [view], offset)
+        except OSError as error:
+            raise from_os_error(error, "read", self.path) from error
+
+    def _open_descriptor(self) -> int:
+        if self._descriptor < 0:
+            raise InvalidArgument(f"{self.path!r} is closed")
+        return self._descriptor
+
+
+def _not_a_file(path: str, mode: int) -> StoreUnavailable:
+    if stat.S_ISDIR(mode):
+        return StoreUnavailable(
+            f"cannot read {path!r}: it is a folder", path=path, errno=errno.EISDIR
+        )
+    return StoreUnavailable(
+        f"cannot read {path!r}: it is not a file", path=path, errno=errno.EINVAL
+    )

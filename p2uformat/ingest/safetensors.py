@@ -1,0 +1,96 @@
+"""A safetensors file as a source of tensors."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import Self
+
+from p2uformat.errors import StoreUnavailable
+from p2uformat.files import FileReader
+from p2uformat.ingest.head import LENGTH_BYTES, HeadTensor, json_length, parse_head
+
+__all__ = ["SafetensorsSource", "SourceTensor"]
+
+SourceTensor = HeadTensor
+
+
+class SafetensorsSource:
+    """A safetensors file, checked in full, and read by range.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+
+    Attributes
+    ----------
+    path : str
+        As given.
+    head : bytes
+        The 8-byte length and the JSON, as they are.
+    tensors : tuple of SourceTensor
+        In the order of their bytes.
+    names : tuple of str
+        In the order of the JSON.
+    metadata : dict of str
+        The free texts.
+    size : int
+        Bytes of the file.
+
+    Raises
+    ------
+    NotFound, StoreUnavailable
+        If it cannot be read.
+    InvalidSource
+        If it is not a sound safetensors file.
+    """
+
+    __slots__ = ("_file", "head", "metadata", "names", "path", "size", "tensors")
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._file = FileReader(path)
+        self.path = self._file.path
+        self.size = self._file.size
+        try:
+            length = json_length(self._file.read(0, LENGTH_BYTES), self.size)
+            self.head = self.read(0, LENGTH_BYTES + length)
+            parsed = parse_head(self.head, self.size)
+        except BaseException:
+            self.close()
+            raise
+        self.tensors: tuple[SourceTensor, ...] = parsed.tensors
+        self.names = parsed.names
+        self.metadata = parsed.metadata
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return a range of the file.
+
+        Raises
+        ------
+        StoreUnavailable
+            If the file is shorter than it was when it was opened.
+        """
+        data = self._file.read(offset, length)
+        if len(data) != length:
+            raise StoreUnavailable(
+                f"{self.path!r} changed while it was read: expected {length} bytes at {offset},"
+                f" got {len(data)}",
+                path=self.path,
+            )
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

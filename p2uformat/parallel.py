@@ -1,0 +1,71 @@
+"""Work on several threads, with results in order and a bounded number of them waiting."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from p2uformat.errors import InvalidArgument
+
+__all__ = ["ordered_map", "worker_count"]
+
+_MOST_BY_DEFAULT: Final = 8
+_MOST: Final = 256
+_AHEAD: Final = 2
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def worker_count(threads: int | None) -> int:
+    """Return how many threads to use: what was asked for, or the processor's, at most 8.
+
+    Examples
+    --------
+    >>> worker_count(3)
+    3
+    """
+    if threads is None:
+        return min(_usable_processors(), _MOST_BY_DEFAULT)
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise InvalidArgument(f"threads: expected at least 1, got {threads!r}")
+    return min(threads, _MOST)
+
+
+def _usable_processors() -> int:
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def ordered_map(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int
+) -> Iterator[Result]:
+    """Yield ``function(item)`` for each item, in order.
+
+    At most a few results per thread wait to be taken, so memory stays bounded however many items
+    there are; with one thread nothing is started at all.
+
+    Examples
+    --------
+    >>> list(ordered_map(abs, [-1, 2, -3], 2))
+    [1, 2, 3]
+    """
+    if threads == 1:
+        yield from map(function, items)
+        return
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="p2u")
+    try:
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > _AHEAD * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

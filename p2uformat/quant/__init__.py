@@ -1,0 +1,1 @@
+"""Quantizers: tensors to layers and back, one quantizer a file. Arrays and bytes only, no I/O."""

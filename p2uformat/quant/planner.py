@@ -1,0 +1,306 @@
+"""The budget planner: a step exponent for every segment under a bit budget (SPEC.md, section 11).
+
+At a fixed rate the squared error is least where every segment has the same slope of distortion over
+rate (Shoham and Gersho 1988, "Efficient bit allocation for an arbitrary set of quantizers"). Each
+segment's candidates are priced with the tables that segments of its scale class share, the slope is
+searched by bisection, and the tables are re-estimated from the choice, a few times. What is left of
+the budget is filled in the order of benefit.
+
+All sums are of integers; the only floating point is single IEEE operations on single values, so that
+the plan is the same on every machine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2uformat.codec.rates import ONE_BIT, log2_fixed, quarter_octaves
+from p2uformat.quant.histogram import (
+    BINS,
+    CANDIDATES,
+    EMPTY,
+    SPREAD,
+    distortions,
+    magnitudes,
+    remainders,
+)
+from p2uformat.quant.split import OUTLIER
+
+__all__ = ["Plan", "Segments", "make_plan"]
+
+_ROUNDS = 5
+_BISECTIONS = 48
+_OUTLIER_BITS = 32  # the index; the value is added
+_STEP_BITS = 2  # a step exponent, entropy coded
+_CALIBRATIONS = 6
+_CLASS_LIMITS = (-20, 28)
+_MAX_RATE = 9 * ONE_BIT
+_SLICE = 1 << 12
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """All segments that share one budget.
+
+    Parameters
+    ----------
+    counts : ndarray, shape (n, BINS)
+        Histograms, see `quant.histogram`.
+    anchor : ndarray of int16, shape (n,)
+        Their anchors.
+    sizes : ndarray of int64, shape (n,)
+        Weights of each segment.
+    value_bits : ndarray of int64, shape (n,)
+        Bits of a source value, which an outlier costs.
+    sensitivity : ndarray of float64, shape (n,)
+        Weight of the segment's squared error.
+    """
+
+    counts: NDArray[np.unsignedinteger]
+    anchor: NDArray[np.int16]
+    sizes: NDArray[np.int64]
+    value_bits: NDArray[np.int64]
+    sensitivity: NDArray[np.float64]
+
+    @property
+    def weights(self) -> int:
+        """Number of weights."""
+        return int(self.sizes.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The choice for every segment.
+
+    Parameters
+    ----------
+    steps : ndarray of int16, shape (n,)
+        K.
+    choice : ndarray of int64, shape (n,)
+        The candidate it is.
+    rates : ndarray of int64, shape (n,)
+        Modelled bits of the base tier, in units of 1 / ONE_BIT.
+    """
+
+    steps: NDArray[np.int16]
+    choice: NDArray[np.int64]
+    rates: NDArray[np.int64]
+
+    def ladder_bits(self, segments: Segments, mantissa: NDArray[np.int64], digits: int) -> NDArray[np.int64]:
+        """Return the modelled bits of each segment's whole ladder.
+
+        Parameters
+        ----------
+        segments : Segments
+            What was planned.
+        mantissa : ndarray of int64, shape (n,)
+            Stored mantissa bits of each segment's format.
+        digits : int
+            Digits of the last lossy tier.
+        """
+        out = self.rates // ONE_BIT + digits * segments.sizes
+        for bits in np.unique(mantissa).tolist():
+            left = remainders(bits, digits)
+            for j in np.unique(self.choice).tolist():
+                rows = np.flatnonzero((mantissa == bits) & (self.choice == j))
+                out[rows] += _product(segments.counts, left[j][:, None], rows)[:, 0]
+        return out
+
+
+class _Pricer:
+    """Rates and distortions of every candidate of every segment."""
+
+    def __init__(self, segments: Segments) -> None:
+        self.segments = segments
+        width = len(CANDIDATES)
+        spread = magnitudes()
+        sizes = np.maximum(segments.sizes, 1)[:, None]
+        means = (spread @ np.arange(OUTLIER + 1, dtype=np.int64)).T  # (BINS, candidates), eighths
+        average = (_product(segments.counts, means) << 13) // sizes
+        self.classes = np.searchsorted(
+            quarter_octaves(*_CLASS_LIMITS), average.reshape(-1), side="right"
+        ).reshape(-1, width)
+        self.rows = np.arange(len(segments.sizes))
+        self.distortion = self._distortions()
+        outliers = _product(segments.counts, spread[:, :, OUTLIER].T) // SPREAD
+        spent = segments.sizes[:, None] + outliers * (
+            _OUTLIER_BITS + segments.value_bits[:, None]
+        )
+        self.fixed = (spent + _STEP_BITS) * ONE_BIT  # signs, outliers, the step exponent
+        self.rate = self.fixed.copy()
+
+    def _distortions(self) -> NDArray[np.float64]:
+        raw = _product(self.segments.counts, distortions().T).astype(np.float64)
+        empty = self.segments.anchor == EMPTY
+        anchor = np.where(empty, 0, self.segments.anchor).astype(np.int32)
+        scale = 2 * (anchor[:, None] + np.array(CANDIDATES, np.int32)[None, :])
+        # Relative to the middle anchor, so that nothing leaves float64's range.
+        centre = int(np.median(anchor))
+        weight = self.segments.sensitivity[:, None]
+        scaled: NDArray[np.float64] = np.ldexp(raw, np.clip(scale - 2 * centre, -900, 900))
+        return scaled * weight
+
+    def retable(self, choice: NDArray[np.int64]) -> None:
+        """Price every candidate with the tables that a choice leads to."""
+        counts = self.segments.counts
+        chosen = self.classes[self.rows, choice]
+        total = int(self.classes.max()) + 1
+        width = len(CANDIDATES)
+        pooled = np.zeros((total, width, BINS), np.int64)
+        for key in np.unique(chosen * width + choice).tolist():
+            name, j = divmod(key, width)
+            pooled[name, j] = counts[(chosen == name) & (choice == j)].sum(0, dtype=np.int64)
+        lengths = _code_lengths(np.einsum("cjb,jbm->cm", pooled, magnitudes()))
+        for j in range(width):
+            costs = lengths @ magnitudes()[j].T  # (classes, BINS), eighths
+            spent = np.zeros(len(self.rows), np.int64)
+            for name in np.unique(self.classes[:, j]).tolist():
+                where = np.flatnonzero(self.classes[:, j] == name)
+                spent[where] = _product(counts, costs[name][:, None], where)[:, 0]
+            self.rate[:, j] = spent // SPREAD + self.fixed[:, j]
+
+    def choose(self, slope: float) -> NDArray[np.int64]:
+        """Return the best candidate of each segment at a slope."""
+        cost = self.distortion + self.rate.astype(np.float64) * slope
+        per_weight = self.rate // np.maximum(self.segments.sizes, 1)[:, None]
+        cost = np.where(per_weight > _MAX_RATE, np.inf, cost)
+        # Where everything is above the cap, the cheapest candidate is the answer.
+        hopeless = np.isinf(cost).all(1)
+        best = np.argmin(cost, axis=1)
+        best[hopeless] = np.argmin(self.rate[hopeless], axis=1)
+        return best
+
+    def bits(self, choice: NDArray[np.int64]) -> int:
+        """Return the modelled bits of a choice."""
+        return int(self.rate[self.rows, choice].sum())
+
+
+def _product(
+    counts: NDArray[np.unsignedinteger],
+    matrix: NDArray[np.int64],
+    rows: NDArray[np.int64] | None = None,
+) -> NDArray[np.int64]:
+    """Multiply in slices: the counts of a large model are kept in 16 bits."""
+    total = len(counts) if rows is None else len(rows)
+    out = np.empty((total, matrix.shape[1]), np.int64)
+    for start in range(0, total, _SLICE):
+        part = slice(start, start + _SLICE)
+        picked = counts[part] if rows is None else counts[rows[part]]
+        out[part] = picked.astype(np.int64) @ matrix
+    return out
+
+
+def _code_lengths(tables: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return ideal code lengths; symbols a class has not seen borrow from all classes."""
+    everything = tables.sum(0)
+    share = np.maximum(everything.sum(), 1)
+    size = tables.sum(1, keepdims=True)
+    prior = (everything[None, :] * (size // 50 + 400)) // share + 1
+    mixed = tables * 64 + prior * 64
+    lengths: NDArray[np.int64] = log2_fixed(mixed.sum(1, keepdims=True)) - log2_fixed(mixed)
+    return lengths
+
+
+def _search(pricer: _Pricer, budget: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Bisect the slope; return the best choice inside the budget and the next one outside."""
+    low, high = 2.0**-200, 2.0**200
+    inside = pricer.choose(high)
+    outside = pricer.choose(low)
+    if pricer.bits(outside) <= budget:
+        return outside, outside
+    for _ in range(_BISECTIONS):
+        middle = math.sqrt(low * high)
+        choice = pricer.choose(middle)
+        if pricer.bits(choice) <= budget:
+            high, inside = middle, choice
+        else:
+            low, outside = middle, choice
+    return inside, outside
+
+
+def _fill(
+    pricer: _Pricer, inside: NDArray[np.int64], outside: NDArray[np.int64], budget: int
+) -> NDArray[np.int64]:
+    """Spend what the bisection left over, on segments in order."""
+    left = budget - pricer.bits(inside)
+    choice = inside.copy()
+    rows = pricer.rows
+    change = pricer.rate[rows, outside] - pricer.rate[rows, inside]
+    for row in np.flatnonzero(change > 0).tolist():
+        if change[row] <= left:
+            choice[row] = outside[row]
+            left -= int(change[row])
+    return choice
+
+
+def _steps(segments: Segments, choice: NDArray[np.int64]) -> NDArray[np.int16]:
+    steps = segments.anchor + np.array(CANDIDATES, np.int16)[choice]
+    # A segment of zeros takes its neighbour's exponent, which costs nothing to store.
+    known = np.where(segments.anchor == EMPTY, -1, np.arange(len(steps)))
+    last = np.maximum.accumulate(known)
+    first = int(np.argmax(known >= 0)) if (known >= 0).any() else 0
+    filled = steps[np.where(last < 0, first, last)]
+    if not (known >= 0).any():
+        filled = np.zeros_like(steps)
+    return filled.astype(np.int16)
+
+
+def make_plan(
+    segments: Segments,
+    budget_bits: float,
+    measure: Callable[[NDArray[np.int16]], float] | None = None,
+) -> Plan:
+    """Choose K of every segment.
+
+    Parameters
+    ----------
+    segments : Segments
+        What to plan.
+    budget_bits : float
+        Bits per weight that the base tier may take.
+    measure : callable, optional
+        Bits per weight that a choice of K really takes, estimated in integers on a sample; the
+        model is calibrated against it.
+
+    Returns
+    -------
+    Plan
+        K of each segment.
+    """
+    if not segments.weights:
+        none = np.zeros(len(segments.sizes), np.int64)
+        return Plan(none.astype(np.int16), none, none)
+    pricer = _Pricer(segments)
+    # Two bits below the anchor is about four bits a weight: the first tables come from there.
+    start = int(np.clip(round(2 - budget_bits) - CANDIDATES[0], 0, len(CANDIDATES) - 1))
+    pricer.retable(np.full(len(segments.sizes), start))
+    target = budget_bits
+    best: tuple[float, Plan] | None = None
+    for attempt in range(_CALIBRATIONS if measure else 1):
+        choice = _settle(pricer, target, rounds=_ROUNDS if attempt == 0 else 1)
+        plan = Plan(_steps(segments, choice), choice, pricer.rate[pricer.rows, choice])
+        if measure is None:
+            return plan
+        spent = measure(plan.steps)
+        if spent <= budget_bits and (best is None or spent > best[0]):
+            best = (spent, plan)
+        gap = budget_bits - spent
+        if 0 <= gap < budget_bits / 2000:
+            break
+        # Aim a hair below, so that the next attempt lands inside.
+        target = max(target + gap - budget_bits / 5000, 0.05)
+    return best[1] if best else plan
+
+
+def _settle(pricer: _Pricer, target: float, rounds: int) -> NDArray[np.int64]:
+    budget = int(target * pricer.segments.weights * ONE_BIT)
+    for _ in range(rounds):
+        inside, _outside = _search(pricer, budget)
+        pricer.retable(inside)
+    inside, outside = _search(pricer, budget)
+    return _fill(pricer, inside, outside, budget)

@@ -1,0 +1,559 @@
+"""Builds tiny artifacts from explicit layers, and spoils any part of them on request.
+
+A *hook* changes one thing on its way into the file. Everything that is computed from it later
+(digests, ids, offsets, lengths) follows the change, so a vector has the one fault it is meant to
+have. The names of hooks are the names of the stages, in the order in which they run:
+
+========== ========================================= =====================================
+hook       gets                                      key
+========== ========================================= =====================================
+payload    bytes of a layer                          (tensor or path, tier, block)
+streams    list of `Stream`                          number of the group
+chunk      bytes of a chunk                          number of the group
+records    list of records of a page                 number of the page
+content    bytes of a content page                   number of the page
+entries    value of an encoding page                 number of the page
+encoding   bytes of an encoding page                 number of the page
+root       value of the content root                 None
+root_bytes its bytes                                 None
+other      value of the encoding root                None
+other_bytes its bytes                                None
+table      list of offsets                           None
+header     dict of the header's fields               None
+file       bytes of the whole file                   None
+========== ========================================= =====================================
+"""
+
+import json
+import struct
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import ladder
+from ladder import DTYPES, SIZES, Dtype
+from wire import Value, bit_string, digest, pack, zstd_frame
+
+BLOCK = 1 << 19
+MAGIC = b"\x89P2U\r\n\x1a\n"
+RAW, SECTIONS, PLANES, CLASSES = range(4)
+Hook = Callable[[Any, Any], Any]
+Key = tuple[str, int, int]
+
+
+@dataclass
+class Ladder:
+    """How a bitplane tensor is quantized: ``steps`` has K per block and segment."""
+
+    steps: Sequence[Sequence[int]]
+    segment: int = 1 << 19
+    planes: int = 0
+    sparse: Sequence[bool] = ()
+
+
+@dataclass
+class Tensor:
+    """A tensor of the source: its little-endian bytes; opaque (in ``tier``) without a ladder."""
+
+    name: str
+    dtype: str
+    shape: Sequence[int]
+    data: bytes
+    ladder: Ladder | None = None
+    tier: int = 0
+    ext: dict[str, Value] = field(default_factory=dict)
+
+    def words(self) -> list[int]:
+        """Return the bit patterns of the elements."""
+        size = SIZES[self.dtype]
+        return [
+            int.from_bytes(self.data[i : i + size], "little")
+            for i in range(0, len(self.data), size)
+        ]
+
+
+@dataclass
+class File:
+    """A file of the source; ``tensors`` are its tensors in file order for layout `safetensors`."""
+
+    path: str
+    layout: str
+    data: bytes
+    blob: int
+    tier: int = 0
+    ext: dict[str, Value] = field(default_factory=dict)
+
+
+@dataclass
+class Group:
+    """A chunk of codec 1-3: which layers, and how."""
+
+    codec: int
+    members: Sequence[Key]
+    sections: Callable[[bytes], list[bytes]] = lambda payload: [payload]
+    width: int = 1
+    unit: int = 1
+    axis: int = 0
+    classes: Callable[[bytes], int] = lambda _: 0
+    zstd: bool = False
+
+
+@dataclass
+class Stream:
+    """A stream as it is stored; ``packed`` says that it is a zstd frame."""
+
+    stored: bytes
+    raw: int
+    packed: bool = False
+
+
+@dataclass
+class Recipe:
+    """All that an artifact is made of; ``pages`` has the number of records of each page but the last."""
+
+    tensors: Sequence[Tensor] = ()
+    files: Sequence[File] = ()
+    tiers: Sequence[tuple[str, int | None]] = (("q4", 0), ("q8", 4), ("exact", None))
+    groups: Sequence[Group] = ()
+    pages: Sequence[int] = ()
+    ext: dict[str, Value] = field(default_factory=dict)
+    minor: int = 0
+    hooks: dict[str, Hook] = field(default_factory=dict)
+
+    @property
+    def digits(self) -> list[int]:
+        """The cumulative digit counts of the lossy tiers."""
+        return [digits for _, digits in self.tiers if digits is not None]
+
+
+def safetensors(path: str, tensors: Sequence[Tensor], *, metadata: str | None = None) -> File:
+    """Return a source file that holds tensors in the order given."""
+    header: dict[str, Any] = {"__metadata__": {"note": metadata}} if metadata else {}
+    at = 0
+    for tensor in tensors:
+        span = [at, at + len(tensor.data)]
+        header[tensor.name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": span}
+        at = span[1]
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    blob = struct.pack("<Q", len(text)) + text
+    return File(path, "safetensors", blob + b"".join(t.data for t in tensors), len(blob))
+
+
+def block_sizes(total: int, row: int) -> list[int]:
+    """Cut a tensor into blocks (5), by listing them."""
+    if total == 0:
+        return []
+    if row > BLOCK:
+        one = [min(BLOCK, row - at) for at in range(0, row, BLOCK)]
+        return one * (total // row)
+    rows = 1
+    while 2 * rows * row <= BLOCK:
+        rows *= 2
+    return [min(rows * row, total - at) for at in range(0, total, rows * row)]
+
+
+def tensor_blocks(tensor: Tensor) -> list[int]:
+    """Return the elements of each block; bytes for a dtype without an element size."""
+    size = SIZES.get(tensor.dtype)
+    if size is None:
+        return block_sizes(len(tensor.data), len(tensor.data))
+    total = len(tensor.data) // size
+    return block_sizes(total, tensor.shape[-1] if len(tensor.shape) > 1 else total)
+
+
+@dataclass
+class BlockLayers:
+    """A bitplane block on its way: original words, K per weight, symbols and bin numbers."""
+
+    dtype: Dtype
+    words: list[int]
+    ladder: Ladder
+    number: int
+    digits: list[int]
+
+    def __post_init__(self) -> None:
+        self.steps = list(self.ladder.steps[self.number])
+        self.sparse = bool(self.ladder.sparse) and self.ladder.sparse[self.number]
+        self.k = [self.steps[i // self.ladder.segment] for i in range(len(self.words))]
+        cache: dict[tuple[int, int], int] = {}
+        for pair in zip(self.words, self.k, strict=True):
+            if pair not in cache:
+                cache[pair] = ladder.symbol(self.dtype, *pair, sparse=self.sparse)
+        pairs = zip(self.words, self.k, strict=True)
+        self.symbols = bytes(cache[pair] for pair in pairs)
+        self.live = [i for i, s in enumerate(self.symbols) if not (self.sparse and s >= 254)]
+        self.inner = [i for i in self.live if self.symbols[i] != 127]
+
+    def n(self, i: int, tier: int) -> int:
+        """Return the bin number of a weight that is not an outlier."""
+        return ladder.bin_number(self.dtype, self.words[i], self.k[i] - self.digits[tier])
+
+    def base(self) -> bytes:
+        """6.1."""
+        outliers = [i for i, s in enumerate(self.symbols) if s == 127]
+        return (
+            struct.pack(f"<B{len(self.steps)}h", self.sparse, *self.steps)
+            + self.symbols
+            + struct.pack(f"<I{len(outliers)}I", len(outliers), *outliers)
+            + b"".join(self.words[i].to_bytes(self.dtype.size, "little") for i in outliers)
+        )
+
+    def refinement(self, tier: int) -> bytes:
+        """6.2."""
+        width = self.digits[tier] - self.digits[tier - 1]
+        outliers = set(self.live) - set(self.inner)
+        cells = [
+            (0 if i in outliers else self.n(i, tier) % (1 << width), width) for i in self.live
+        ]
+        return bit_string(cells)
+
+    def exact(self) -> bytes:
+        """6.3."""
+        last, planes = len(self.digits) - 1, self.ladder.planes
+        outliers = set(self.live) - set(self.inner)
+        exponents, cells = b"", list[tuple[int, int]]()
+        columns = [bytearray() for _ in range(planes)]
+        for i in self.live:
+            rest, r = 0, 0
+            if i not in outliers:
+                n, k = self.n(i, last), self.k[i] - self.digits[last]
+                r = ladder.remainder_bits(self.dtype, n, k)
+                word = self.words[i] % self.dtype.sign
+                rest = word % (1 << r)
+                if n == 0:
+                    x = ladder.top_exponent(self.dtype, k) - (word >> self.dtype.mantissa)
+                    exponents += x.to_bytes(2 if self.dtype.size == 8 else 1, "little")
+                cells.append((rest >> 8 * planes, max(0, r - 8 * planes)))
+            for j, column in enumerate(columns):
+                column.append(rest >> 8 * j & 255)
+        return exponents + b"".join(map(bytes, columns)) + bit_string(cells)
+
+    def payloads(self) -> list[bytes]:
+        """Return the layers of all tiers."""
+        middle = [self.refinement(t) for t in range(1, len(self.digits))]
+        return [self.base(), *middle, self.exact()]
+
+
+class Quantized:
+    """A bitplane tensor: its blocks, its parameters (8.2) and what each tier returns."""
+
+    def __init__(self, tensor: Tensor, digits: list[int]) -> None:
+        assert tensor.ladder is not None
+        self.tensor, self.digits, self.dtype = tensor, digits, DTYPES[tensor.dtype]
+        words, at = tensor.words(), 0
+        self.blocks: list[BlockLayers] = []
+        for number, size in enumerate(tensor_blocks(tensor)):
+            part = words[at : at + size]
+            self.blocks.append(BlockLayers(self.dtype, part, tensor.ladder, number, digits))
+            at += size
+        self.tiers = [self.tier_figures(t) for t in range(len(digits))]
+
+    def weights(self) -> Counter[tuple[int, int]]:
+        """Return the (word, K) pairs of live weights that are not outliers, counted."""
+        pairs: Counter[tuple[int, int]] = Counter()
+        for block in self.blocks:
+            pairs.update((block.words[i], block.k[i]) for i in block.inner)
+        return pairs
+
+    def tier_figures(self, tier: int) -> list[Any]:
+        """Return `[delta0, delta1, B, error]`."""
+        places: tuple[list[tuple[Fraction, int]], list[tuple[Fraction, int]]] = ([], [])
+        for (word, k), times in self.weights().items():
+            value = self.dtype.magnitude(word) / ladder.step(k - self.digits[tier])
+            n = int(value)
+            places[n > 0].append((value - n, times))
+        deltas = [ladder.delta_byte(part) for part in places]
+        error = Fraction(0)
+        for (word, k), times in self.weights().items():
+            n = ladder.bin_number(self.dtype, word, k - self.digits[tier])
+            near = ladder.representative(self.dtype, n, k - self.digits[tier], *deltas)
+            error += times * (near - self.dtype.magnitude(word)) ** 2
+        steps = [k for block in self.blocks for k in block.steps]
+        bound = max(steps, default=0) - self.digits[tier]
+        return [*deltas, bound, ladder.figure(error)]
+
+    def parameters(self) -> list[Any]:
+        """Return field 6 of the record."""
+        assert self.tensor.ladder is not None
+        words = Counter(word for block in self.blocks for word in block.words)
+        finite = [(w, times) for w, times in words.items() if self.dtype.finite(w)]
+        energy = sum((times * self.dtype.magnitude(w) ** 2 for w, times in finite), Fraction(0))
+        rung = self.tensor.ladder
+        return [rung.segment, rung.planes, self.tiers, ladder.figure(energy)]
+
+    def at_tier(self, tier: int) -> bytes:
+        """Return the tensor's bytes at a lossy tier, by the definitions of section 4."""
+        delta0, delta1 = self.tiers[tier][:2]
+        cache: dict[tuple[int, int], bytes] = {}
+        parts = []
+        for block in self.blocks:
+            inner = set(block.inner)
+            for i, pair in enumerate(zip(block.words, block.k, strict=True)):
+                if i in inner and pair not in cache:
+                    word, k = pair[0], pair[1] - self.digits[tier]
+                    n = ladder.bin_number(self.dtype, word, k)
+                    near = ladder.representative(self.dtype, n, k, delta0, delta1)
+                    result = self.dtype.nearest(near) + (word - word % self.dtype.sign)
+                    cache[pair] = result.to_bytes(self.dtype.size, "little")
+                original = pair[0].to_bytes(self.dtype.size, "little")
+                parts.append(cache[pair] if i in inner else original)
+        return b"".join(parts)
+
+
+class Build:
+    """One artifact in the making; ``bytes()`` runs the stages."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.quantized = {
+            tensor.name: Quantized(tensor, recipe.digits)
+            for tensor in recipe.tensors
+            if tensor.ladder is not None
+        }
+        self.payloads: dict[Key, bytes] = {}
+        self.block_digests: dict[str, list[bytes]] = {}
+        for item in (*recipe.tensors, *recipe.files):
+            self.add_layers(item)
+
+    def hook(self, stage: str, value: Any, key: Any) -> Any:  # noqa: ANN401 - a stage's own type
+        """Let the recipe change what a stage made."""
+        change = self.recipe.hooks.get(stage)
+        return value if change is None else change(value, key)
+
+    @staticmethod
+    def name(item: Tensor | File) -> str:
+        """Return the name or path."""
+        return item.name if isinstance(item, Tensor) else item.path
+
+    def item_blocks(self, item: Tensor | File) -> list[bytes]:
+        """Return the original bytes of each block."""
+        if isinstance(item, File):
+            sizes, unit, data = block_sizes(item.blob, item.blob), 1, item.data
+        else:
+            sizes, unit, data = tensor_blocks(item), SIZES.get(item.dtype, 1), item.data
+        blocks, at = [], 0
+        for size in sizes:
+            blocks.append(data[at : at + size * unit])
+            at += size * unit
+        return blocks
+
+    def add_layers(self, item: Tensor | File) -> None:
+        """Make the payloads of an item's layers."""
+        name, blocks = self.name(item), self.item_blocks(item)
+        self.block_digests[name] = [digest(block) for block in blocks]
+        for number, block in enumerate(blocks):
+            if name in self.quantized:
+                layers = list(enumerate(self.quantized[name].blocks[number].payloads()))
+            else:
+                layers = [(item.tier, block)]
+            for tier, payload in layers:
+                key = (name, tier, number)
+                self.payloads[key] = self.hook("payload", payload, key)
+            if name not in self.quantized:
+                payload = self.payloads[name, item.tier, number]
+                self.block_digests[name][number] = digest(payload)
+
+    def item_tiers(self, item: Tensor | File) -> list[int]:
+        """Return the tiers of an item's layers."""
+        everything = list(range(len(self.recipe.tiers)))
+        return everything if self.name(item) in self.quantized else [item.tier]
+
+    def record(self, item: Tensor | File) -> list[Any]:
+        """Return a record (8.2, 8.3)."""
+        name = self.name(item)
+        blocks = b"".join(self.block_digests[name])
+        if isinstance(item, File):
+            size, total = len(item.data), digest(item.data)
+            more = [item.tier, item.blob]
+            return [1, name, 0, item.layout, size, total, more, blocks, item.ext]
+        layers, kind, parameters = [], "opaque", [item.tier, len(item.data)]
+        if name in self.quantized:
+            kind, parameters = "bitplane", self.quantized[name].parameters()
+            count = len(self.block_digests[name])
+            for tier in self.item_tiers(item):
+                part = [digest(self.payloads[name, tier, b]) for b in range(count)]
+                layers.append(b"".join(part))
+        shape = list(item.shape)
+        return [0, name, 0, item.dtype, shape, kind, parameters, blocks, layers, item.ext]
+
+    def streams(self, group: Group) -> list[Stream]:
+        """Return the streams of a group, plain or as hand-made zstd frames where these are shorter."""
+        payloads = [self.payloads[member] for member in group.members]
+        make = {SECTIONS: section_streams, PLANES: plane_streams, CLASSES: self.class_streams}
+        result = []
+        for data in make[group.codec](group, payloads):
+            frame = zstd_frame(data) if group.zstd and data else data
+            packed = len(frame) < len(data)
+            result.append(Stream(frame if packed else data, len(data), packed))
+        return result
+
+    def class_streams(self, group: Group, payloads: list[bytes]) -> list[bytes]:
+        """7.3, with the classes that the group's function gives each unit."""
+        meta, steps, numbers, gaps, values = b"", list[int](), b"", list[int](), b""
+        classes: list[bytes] = []
+        for (name, _, number), payload in zip(group.members, payloads, strict=True):
+            block = self.quantized[name].blocks[number]
+            n, segments, size = len(block.words), len(block.steps), block.dtype.size
+            at = 1 + 2 * segments
+            steps += struct.unpack(f"<{segments}H", payload[1:at])
+            symbols, at = payload[at : at + n], at + n
+            (count,) = struct.unpack_from("<I", payload, at)
+            index = struct.unpack_from(f"<{count}I", payload, at + 4)
+            gaps += [b - a for a, b in zip((0, *index), index, strict=False)]
+            values += payload[at + 4 + 4 * count :]
+            meta += struct.pack(
+                "<IIIIBBH", n, segments, count, group.unit, payload[0], size, group.axis
+            )
+            if group.axis:
+                columns = n // group.unit
+                symbols = b"".join(symbols[i::columns] for i in range(columns))
+            for start in range(0, n, group.unit):
+                unit = symbols[start : start + group.unit]
+                kind = group.classes(unit)
+                classes += [b""] * (kind + 1 - len(classes))
+                classes[kind] += unit
+                numbers += bytes([kind])
+        chain = [(b - a) % 65536 for a, b in zip((0, *steps), steps, strict=False)]
+        halves = bytes(k & 255 for k in chain) + bytes(k >> 8 for k in chain)
+        quarters = b"".join(bytes(gap >> 8 * j & 255 for gap in gaps) for j in range(4))
+        return [meta, halves, numbers, quarters, values, *classes]
+
+    def groups(self) -> list[Group]:
+        """Return the recipe's groups, and a raw one for each layer that is in none of them."""
+        grouped = {member for group in self.recipe.groups for member in group.members}
+        rest = [Group(RAW, [key]) for key in self.payloads if key not in grouped]
+        return [*self.recipe.groups, *rest]
+
+    def chunk(self, number: int, group: Group) -> bytes:
+        """Return a chunk's bytes."""
+        if group.codec == RAW:
+            data = self.payloads[group.members[0]]
+        else:
+            streams = self.hook("streams", self.streams(group), number)
+            head = struct.pack("<BBHHH", group.codec, 0, len(group.members), len(streams), 0)
+            table = b"".join(
+                struct.pack("<II", len(s.stored) | s.packed << 31, s.raw) for s in streams
+            )
+            data = head + table + b"".join(s.stored for s in streams)
+        return bytes(self.hook("chunk", data, number))
+
+    def page_items(self) -> list[list[Tensor | File]]:
+        """Return the records of each page, in key order."""
+        tensors = sorted(self.recipe.tensors, key=lambda tensor: tensor.name.encode())
+        items = [*tensors, *sorted(self.recipe.files, key=lambda file: file.path.encode())]
+        pages, at = [], 0
+        for count in (*self.recipe.pages, len(items)):
+            if items[at : at + count]:
+                pages.append(items[at : at + count])
+            at += count
+        return pages
+
+    def encoding_page(
+        self, items: list[Tensor | File], stored: list[bytes], groups: list[Group]
+    ) -> tuple[list[Any], list[int]]:
+        """Return an encoding page, and the groups that its chunks are."""
+        where = {
+            member: (number, slot)
+            for number, group in enumerate(groups)
+            for slot, member in enumerate(group.members)
+        }
+        names = {self.name(item) for item in items}
+        mine = [i for i, group in enumerate(groups) if any(m[0] in names for m in group.members)]
+        mine.sort(key=lambda i: groups[i].members[0][1])
+        entries = []
+        for i in mine:
+            tier, codec = groups[i].members[0][1], groups[i].codec
+            entries.append([tier, codec, len(stored[i]), digest(stored[i]) if codec else None])
+        layers = []
+        for item in items:
+            name = self.name(item)
+            for tier in self.item_tiers(item):
+                pairs = [where[name, tier, b] for b in range(len(self.block_digests[name]))]
+                layers.append([[mine.index(group), slot] for group, slot in pairs])
+        return [entries, layers, {}], mine
+
+    def totals(self) -> list[int]:
+        """Return the totals of the content root."""
+        elements = {
+            tensor.name: len(tensor.data) // SIZES.get(tensor.dtype, 1)
+            for tensor in self.recipe.tensors
+        }
+        quantized = sum(elements[name] for name in self.quantized)
+        return [sum(elements.values()), quantized, sum(len(f.data) for f in self.recipe.files)]
+
+    def lay_out(self, pages: list[list[tuple[int, bytes]]], start: int) -> tuple[list[int], bytes]:
+        """Return the location table and the stored chunks; pages hold (tier, chunk)."""
+        offsets: dict[bytes, int] = {}
+        body = b""
+        for tier in range(len(self.recipe.tiers)):
+            for page in pages:
+                for own, data in page:
+                    if own == tier and digest(data) not in offsets:
+                        offsets[digest(data)] = start + len(body)
+                        body += data
+        return [offsets[digest(data)] for page in pages for _, data in page], body
+
+    def bytes(self) -> bytes:
+        """Return the file."""
+        recipe, groups = self.recipe, self.groups()
+        stored = [self.chunk(number, group) for number, group in enumerate(groups)]
+        content_pages, encoding_pages, firsts = [], [], list[list[Any]]()
+        chunk_counts, chunk_pages = [], []
+        for number, items in enumerate(self.page_items()):
+            records = self.hook("records", [self.record(item) for item in items], number)
+            content_pages.append(self.hook("content", pack(records), number))
+            firsts.append(records[0][:3])
+            value, mine = self.encoding_page(items, stored, groups)
+            value = self.hook("entries", value, number)
+            encoding_pages.append(self.hook("encoding", pack(value), number))
+            chunk_counts.append(len(value[0]))
+            chunk_pages.append([(groups[i].members[0][1], stored[i]) for i in mine])
+        root: dict[str, Any] = {
+            "ext": recipe.ext,
+            "features": [],
+            "kind": "checkpoint",
+            "pages": [
+                [*first, len(page), digest(page)]
+                for first, page in zip(firsts, content_pages, strict=True)
+            ],
+            "tiers": [list(tier) for tier in recipe.tiers],
+            "totals": self.totals(),
+            "version": 1,
+        }
+        content = self.hook("root_bytes", pack(self.hook("root", root, None)), None)
+        other: dict[str, Any] = {
+            "content": digest(content),
+            "ext": {},
+            "features": [],
+            "pages": [
+                [len(page), digest(page), count]
+                for page, count in zip(encoding_pages, chunk_counts, strict=True)
+            ],
+            "version": 1,
+        }
+        encoding = self.hook("other_bytes", pack(self.hook("other", other, None)), None)
+        manifest = content + encoding
+        manifest += b"".join(a + b for a, b in zip(content_pages, encoding_pages, strict=True))
+        entries = sum(len(page) for page in chunk_pages)
+        start = 128 + len(manifest) + 8 * entries
+        table, body = self.lay_out(chunk_pages, start)
+        table = self.hook("table", table, None)
+        manifest += struct.pack(f"<{len(table)}Q", *table)
+        fields = {
+            "magic": MAGIC,
+            "major": 1,
+            "minor": recipe.minor,
+            "flags": 0,
+            "content": digest(content),
+            "encoding": digest(encoding),
+            "content length": len(content),
+            "encoding length": len(encoding),
+            "manifest length": start,
+            "file length": start + len(body),
+            "entries": entries,
+        }
+        header = struct.pack("<8sHHI32s32sIIQQQ", *self.hook("header", fields, None).values())
+        return bytes(self.hook("file", header + digest(header)[:16] + manifest + body, None))

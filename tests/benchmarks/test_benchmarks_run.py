@@ -1,0 +1,165 @@
+"""Every measurement runs once on a tiny input, untimed, so that none of them can rot."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import (
+    accuracy,
+    errors,
+    memory,
+    networks,
+    peers,
+    plots,
+    pruned,
+    report,
+    sizes,
+    sources,
+    speed,
+)
+
+needs_gguf = pytest.mark.skipif(not peers.has("gguf"), reason="gguf comes with the bench extra")
+
+
+@pytest.fixture(params=["F32", "F16", "BF16"])
+def checkpoint(request, tmp_path):
+    return sources.synthetic(tmp_path / "tiny.safetensors", request.param)
+
+
+@pytest.fixture
+def classifier():
+    """Weights of a CIFAR ResNet with one block a stage, and a few images."""
+    rng = np.random.default_rng(5)
+    weights = {"conv1.weight": (16, 3, 3, 3), "linear.weight": (10, 64), "linear.bias": (10,)}
+    norms = {"bn1": 16}
+    for stage, (before, width) in enumerate(((16, 16), (16, 32), (32, 64)), 1):
+        name = f"layer{stage}.0"
+        weights[f"{name}.conv1.weight"] = (width, before, 3, 3)
+        weights[f"{name}.conv2.weight"] = (width, width, 3, 3)
+        norms |= {f"{name}.bn1": width, f"{name}.bn2": width}
+    for name, width in norms.items():
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            weights[f"{name}.{part}"] = (width,)
+    values = {k: np.abs(rng.normal(0, 0.1, v)).astype(np.float32) for k, v in weights.items()}
+    return values, rng.integers(0, 256, (6, 32, 32, 3), np.uint8)
+
+
+def test_sizes_of_a_checkpoint_add_up(checkpoint, tmp_path):
+    section = sizes.run([checkpoint], tmp_path)
+    whole = section.tables[0].rows
+    tiers = [row for row in section.tables[1].rows if row[1].startswith("p2u")]
+    assert tiers[-1][3] == whole[0][2]
+    assert tiers[-1][5] == 0
+    assert tiers[0][5] > tiers[1][5] > 0
+
+
+@needs_gguf
+def test_the_error_of_q4_is_compared_with_q4_0(checkpoint, tmp_path):
+    section = errors.run([checkpoint], tmp_path)
+    (row,) = section.tables[0].rows
+    assert row[1] == 96 * 64 + 64 * 128
+    assert 0.05 < row[2] < 0.2
+    assert len(section.checks) == 4
+
+
+def test_accuracy_covers_every_variant(classifier, tmp_path):
+    weights, images = classifier
+    path = sources.write(tmp_path / "resnet.safetensors", weights)
+    labels = networks.cifar_resnet(images, weights).argmax(1)
+    found = sources.Checkpoint("tiny", path, "F32")
+    task = accuracy.Task(found, networks.cifar_resnet, images, labels)
+    section = accuracy.run([task], tmp_path)
+    (row,) = section.tables[0].rows
+    assert row[1] == 100
+    assert len(row) == 3 + len(accuracy.VARIANTS)
+
+
+def test_the_xray_network_gives_two_logits(tmp_path):
+    rng = np.random.default_rng(2)
+    shapes = {"0": (32, 1, 3, 3), "2": (64, 32, 3, 3), "4": (128, 64, 3, 3)}
+    shapes |= {"7": (256, 2048), "9": (2, 256)}
+    weights = {f"{k}.weight": rng.normal(0, 0.05, v).astype("f4") for k, v in shapes.items()}
+    weights |= {f"{k}.bias": np.zeros(v[0], "f4") for k, v in shapes.items()}
+    images = rng.integers(0, 256, (3, 28, 28), np.uint8)
+    assert networks.xray_cnn(images, weights).shape == (3, 2)
+
+
+def test_convolution_agrees_with_its_definition():
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(2, 5, 4, 3)).astype("f4")
+    kernel = rng.normal(size=(6, 3, 3, 3)).astype("f4")
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    out = networks.conv3x3(x, kernel, 2)
+    patch = padded[1, 2:5, 0:3]  # what the output at row 1, column 0 looks at
+    expected = np.einsum("hwc,ochw->o", patch, kernel)
+    np.testing.assert_allclose(out[1, 1, 0], expected, rtol=1e-4)
+    assert out.shape == (2, 3, 2, 6)
+
+
+def test_the_pruned_tensor_keeps_its_kind_of_zero(tmp_path):
+    weights = np.linspace(-1, 1, 1000)
+    product = pruned.prune(weights, keep_sign=True)
+    zeros = product[product == 0]
+    assert np.signbit(zeros).sum() == zeros.size / 2 == 450
+    assert not np.signbit(pruned.prune(weights, keep_sign=False)[50:950]).any()
+    section = pruned.run(tmp_path, rows=64, columns=128)
+    assert len(section.checks) == 2
+
+
+def test_speed_measures_everything_it_names(checkpoint, tmp_path):
+    section = speed.run([checkpoint], tmp_path, repeats=1)
+    named = {row[1] for row in section.tables[0].rows}
+    assert {"pack", "verify", "BLAKE3 of the file", "q4 to fp32", "exact"} <= named
+    assert all(row[2] > 0 for row in section.tables[0].rows)
+
+
+def test_memory_is_measured_in_a_process_of_its_own(tmp_path):
+    section = memory.run(tmp_path, 4 << 20)
+    assert [row[0] for row in section.tables[0].rows] == list(memory.COMMANDS)
+    assert all(10 < row[2] < 1000 for row in section.tables[0].rows)
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+def test_lossless_peers_return_what_they_were_given(dtype, tmp_path):
+    data = sources.synthetic(tmp_path / "tiny.safetensors", dtype).path.read_bytes()
+    for peer in peers.lossless(dtype):
+        assert peer.decompress(peer.compress(data)) == data, peer.name
+
+
+def test_a_cast_keeps_integers_and_order(tmp_path):
+    source = sources.synthetic(tmp_path / "a.safetensors")
+    cast = sources.read(sources.cast(source.path, "BF16", tmp_path / "b.safetensors"))
+    assert list(cast) == list(sources.read(source.path))
+    assert sources.dtype_name(cast["positions"]) == "I64"
+    assert sources.dtype_name(cast["embed.weight"]) == "BF16"
+
+
+def test_real_models_are_found_by_their_number_of_weights(tmp_path):
+    sources.synthetic(tmp_path / "tiny.safetensors")
+    assert [c.name for c in sources.real_models(tmp_path, smallest=1000)] == ["tiny"]
+    assert sources.real_models(tmp_path) == []
+    assert sources.real_models(None) == []
+
+
+def test_the_report_states_each_target_and_whether_it_is_met(tmp_path):
+    checks = [report.Check("a", 1.0, "<=", 2.0, "%"), report.Check("b", 1.0, ">=", 2.0)]
+    table = report.Table("T", ["x", "y"], [["n", 0.125]], "a note")
+    report.write(tmp_path, [report.Section("k", "K", [table], checks)], "preface", {"python": "3"})
+    text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert "1 of 2 met" in text
+    assert "| a | <= 2 % | 1 % | pass |" in text
+    assert "| b | >= 2 | 1 | **miss** |" in text
+    document = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert document["sections"][0]["checks"][1]["passed"] is False
+
+
+def test_plots_are_drawn(checkpoint, tmp_path):
+    pytest.importorskip("matplotlib")
+    sections = [sizes.run([checkpoint], tmp_path)]
+    rows = [["m", 1, 0.09, 0.08, 0.9, 4.0, 0.06, 0.7, 4.5]]
+    sections.append(report.Section("q4-error", "", [report.Table("", ["model"], rows)]))
+    assert plots.draw(tmp_path, sections) == ["tiers.png", "q4-error.png"]
+    assert (tmp_path / "q4-error.png").stat().st_size > 1000

@@ -1,0 +1,179 @@
+"""Help, versions, wrong arguments, and errors that nobody foresaw."""
+
+import re
+
+import pytest
+
+import p2uformat
+
+COMMANDS = ("pack", "inspect", "verify", "unpack")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_complete_and_has_an_example(p2u, command):
+    result = p2u(command, "--help")
+    assert (result.code, result.err) == (0, "")
+    assert f"Usage: p2u {command}" in result.out
+    assert re.search(rf"^  Examples:\n    p2u {command} ", result.out, re.MULTILINE)
+    options = re.findall(r"^  (--\S+|-h, --help) *\S*(.*)", result.out, re.MULTILINE)
+    assert "--json" in [name for name, _ in options]
+    assert all(text.strip() or name for name, text in options)
+
+
+def test_the_help_of_all_lists_commands_and_exit_codes(p2u):
+    result = p2u("--help")
+    assert result.code == 0
+    listed = re.findall(r"^  (\w+)  +[A-Z].*\.$", result.out, re.MULTILINE)
+    assert listed == list(COMMANDS)
+    assert "6 incomplete" in re.sub(r"\s+", " ", result.out)
+
+
+def test_without_arguments_the_help_is_shown_as_a_usage_error(p2u):
+    result = p2u()
+    assert result.code == 2
+    assert "Usage: p2u" in result.out
+
+
+def test_version(p2u):
+    text = p2u("--version")
+    form = ".".join(map(str, p2uformat.FORMAT_VERSION))
+    expected = f"p2u {p2uformat.__version__} (format {form}, numpy kernels)\n"
+    assert (text.code, text.out, text.err) == (0, expected, "")
+    document = p2u("--version", "--json").document
+    assert document == {"version": p2uformat.__version__, "format": form, "kernels": "numpy"}
+
+
+def test_help_needs_neither_numpy_nor_rich_nor_the_library(p2u):
+    result = p2u("--help", PYTHONPROFILEIMPORTTIME="1")
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in result.err.splitlines()}
+    assert "typer" in loaded
+    assert not loaded & {"numpy", "rich", "p2uformat"}
+
+
+WRONG = {
+    "no command": ("frobnicate",),
+    "no option": ("pack", "a", "b", "--frobnicate"),
+    "missing argument": ("pack", "a"),
+    "one argument too many": ("inspect", "a", "b"),
+    "set without value": ("pack", "a", "b", "--set", "*.bias"),
+    "set with empty value": ("pack", "a", "b", "--set", "*.bias="),
+    "set with empty glob": ("pack", "a", "b", "--set", "=exact"),
+    "set twice": ("pack", "a", "b", "--set", "x=exact", "--set", "x=bits:6"),
+    "empty tier": ("pack", "a", "b", "--tiers", "q4,,exact"),
+    "bits that are no number": ("pack", "a", "b", "--base-bits", "four"),
+    "no threads": ("verify", "a", "--threads", "0"),
+    "threads that are no number": ("unpack", "a", "b", "--threads", "many"),
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG.values(), ids=WRONG)
+def test_wrong_arguments_are_usage_errors(p2u, tmp_path, arguments):
+    text = p2u(*arguments, cwd=tmp_path)
+    assert (text.code, text.out) == (2, "")
+    error, hint = text.err.splitlines()
+    assert error.startswith("error: ")
+    assert re.fullmatch(r"hint: see p2u( \w+)? --help", hint)
+    result = p2u(*arguments, "--json", cwd=tmp_path)
+    assert (result.code, result.err, result.error["code"]) == (2, "", "usage")
+    assert error == f"error: {result.error['message']}"
+
+
+VALUES = ["exactly", "bits:", "bits:x", "weight:-1", "weight:nan", "bits:6:7"]
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_values_of_set_are_checked(p2u, packed, tmp_path, value):
+    result = p2u("pack", packed.source, tmp_path / "m.p2u", "--set", f"layer.*={value}", "--json")
+    assert (result.code, result.error["code"]) == (2, "invalid-argument")
+    assert list(tmp_path.iterdir()) == []
+
+
+TIERS = ["q4", "exact,q4", "q8,q4,exact", "q4,q4,exact", "zz,exact", "q4 exact"]
+
+
+@pytest.mark.parametrize("tiers", TIERS)
+def test_tiers_are_checked(p2u, packed, tmp_path, tiers):
+    result = p2u("pack", packed.source, tmp_path / "m.p2u", "--tiers", tiers, "--json")
+    assert (result.code, result.error["code"]) == (2, "invalid-argument")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("bits", ["0", "-1", "nan", "1000"])
+def test_base_bits_are_checked(p2u, packed, tmp_path, bits):
+    result = p2u("pack", packed.source, tmp_path / "m.p2u", "--base-bits", bits, "--json")
+    assert (result.code, result.error["code"]) == (2, "invalid-argument")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_in_front_of_a_command_says_where_it_belongs(p2u):
+    result = p2u("--json", "inspect", "a")
+    assert (result.code, result.error["code"]) == (2, "usage")
+    assert "after the command" in result.error["message"]
+
+
+def test_what_follows_two_dashes_is_no_option(p2u, tmp_path):
+    result = p2u("inspect", "--", "--json", cwd=tmp_path)
+    assert (result.code, result.out) == (4, "")
+    assert "--json" in result.err
+
+
+@pytest.mark.parametrize("value", ["0", "-2", "two", "1.5", "\x1b[31m"])
+def test_a_bad_number_in_the_environment_is_a_usage_error(p2u, packed, value):
+    result = p2u("verify", packed.artifact, "--json", P2U_THREADS=value)
+    assert (result.code, result.error["code"]) == (2, "usage")
+    assert "P2U_THREADS" in result.error["message"]
+
+
+def test_the_option_outweighs_the_environment(p2u, packed):
+    result = p2u("verify", packed.artifact, "--threads", "1", "--json", P2U_THREADS="rubbish")
+    assert result.code == 0
+
+
+def test_an_empty_variable_is_none(p2u, packed):
+    assert p2u("verify", packed.artifact, P2U_THREADS="").code == 0
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """Return a function that makes the library's open() raise, for a run with that PYTHONPATH."""
+
+    def make(raised):
+        lines = ["import p2uformat", "def broken(*_, **__):", f"    raise {raised}"]
+        code = "\n".join([*lines, "p2uformat.open = broken"])
+        (tmp_path / "sitecustomize.py").write_text(code)
+        return str(tmp_path)
+
+    return make
+
+
+def test_an_unforeseen_error_is_short_and_asks_for_a_report(p2u, broken):
+    path = broken(r"ZeroDivisionError('facts\x1b[31m')")
+    text = p2u("inspect", "a", PYTHONPATH=path)
+    assert (text.code, text.out) == (1, "")
+    error, hint = text.err.splitlines()
+    assert error == r"error: internal error: ZeroDivisionError: facts\x1b[31m"
+    assert "report" in hint
+    result = p2u("inspect", "a", "--json", PYTHONPATH=path)
+    assert (result.code, result.err) == (1, "")
+    assert (result.error["code"], result.error["type"]) == ("internal-error", "ZeroDivisionError")
+
+
+def test_a_traceback_comes_only_if_asked_for(p2u, broken):
+    path = broken("ZeroDivisionError('facts')")
+    result = p2u("inspect", "a", PYTHONPATH=path, P2U_TRACEBACK="1")
+    assert result.code == 1
+    assert "Traceback (most recent call last)" in result.err
+    assert "internal error" in result.err
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "name"),
+    [
+        ("MemoryError", 1, "out-of-memory"),
+        ("PermissionError(13, 'Permission denied', 'a')", 4, "store-unavailable"),
+        ("KeyboardInterrupt", 130, "interrupted"),
+    ],
+)
+def test_errors_of_the_machine_are_told_plainly(p2u, broken, raised, code, name):
+    result = p2u("inspect", "a", "--json", PYTHONPATH=broken(raised))
+    assert (result.code, result.error["code"]) == (code, name)
