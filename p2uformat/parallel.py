@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,16 +29,10 @@ def worker_count(threads: int | None) -> int:
     3
     """
     if threads is None:
-        return min(_usable_processors(), _MOST_BY_DEFAULT)
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        return min(os.cpu_count() or 1, _MOST_BY_DEFAULT)
+    if type(threads) is not int or threads < 1:
         raise InvalidArgument(f"threads: expected at least 1, got {threads!r}")
     return min(threads, _MOST)
-
-
-def _usable_processors() -> int:
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def ordered_map(

@@ -90,6 +90,10 @@ class Contents:
             tier=name,
         )
 
+    def close(self) -> None:
+        """Close the file."""
+        self.container.close()
+
     def __enter__(self) -> Self:
         return self
 
@@ -99,7 +103,7 @@ class Contents:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.container.close()
+        self.close()
 
 
 def trailing_data(container: Container) -> Malformed:

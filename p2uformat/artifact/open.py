@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from p2uformat.artifact.catalog import StoredTensor
 from p2uformat.artifact.complete import is_complete
 from p2uformat.artifact.contents import Contents
+from p2uformat.artifact.formats import DTypeLike, target_format
 from p2uformat.artifact.rows import allocate, row_range
 from p2uformat.artifact.source import SourceFile, source_files
 from p2uformat.artifact.summary import Shares, bound, relative_error, summarize
@@ -22,17 +23,14 @@ from p2uformat.digest import to_text
 from p2uformat.errors import (
     CorruptData,
     Incomplete,
-    InvalidArgument,
     Malformed,
 )
-from p2uformat.floats import FORMATS, FloatFormat
+from p2uformat.floats import FloatFormat
 from p2uformat.manifest import BitplaneParameters
 from p2uformat.parallel import ordered_map, worker_count
-from p2uformat.tensor import ELEMENT_SIZES, dtype_name
+from p2uformat.tensor import ELEMENT_SIZES
 
-__all__ = ["Artifact", "open", "target_format"]
-
-DTypeLike = str | np.dtype[np.generic] | type[np.generic]
+__all__ = ["Artifact", "open"]
 
 
 class Artifact:
@@ -100,7 +98,8 @@ class Artifact:
     @cached_property
     def summary(self) -> Summary:
         """Its figures."""
-        return summarize(self._contents.container, self._contents.catalog, self._shares, self.complete)
+        contents = self._contents
+        return summarize(contents.container, contents.catalog, self._shares, self.complete)
 
     @cached_property
     def metadata(self) -> dict[str, str]:
@@ -125,7 +124,9 @@ class Artifact:
         """Return the names of the tensors that are whole here at a tier."""
         number = self._contents.tier_number(tier)
         tensors = self._contents.catalog.tensors
-        return tuple(n for n in self._keys if is_complete(self._contents.container, tensors[n], number))
+        return tuple(
+            n for n in self._keys if is_complete(self._contents.container, tensors[n], number)
+        )
 
     def info(self, name: str, *, steps: bool = False) -> TensorInfo:
         """Return what is known of a tensor.
@@ -200,7 +201,7 @@ class Artifact:
         """
         stored = self._contents.catalog.tensor(name)
         number = self._best_tier() if tier is None else self._contents.tier_number(tier)
-        target = target_format(stored, dtype)
+        target = None if dtype is None else target_format(stored, dtype)
         start, stop, shape = row_range(stored, rows)
         out = allocate(stored, shape, target)
         try:
@@ -285,36 +286,6 @@ def _rms_errors(stored: StoredTensor) -> tuple[float, ...]:
         return ()
     energy = [parameters.energy]
     return (*(relative_error([tier.error], energy) for tier in parameters.tiers), 0.0)
-
-
-def target_format(stored: StoredTensor, dtype: DTypeLike | None) -> FloatFormat | None:
-    """Return the format to convert to; None to leave a tensor as it is.
-
-    Raises
-    ------
-    InvalidArgument
-        If the dtype is unknown, or only floats could be converted and one side is none.
-    """
-    if dtype is None:
-        return None
-    name = _name_of(dtype)
-    if name == stored.record.dtype:
-        return None
-    if name not in FORMATS or stored.record.dtype not in FORMATS:
-        raise InvalidArgument(
-            f"cannot convert tensor {stored.record.name!r} from {stored.record.dtype} to {name}",
-            hint=f"only these convert: {', '.join(FORMATS)}",
-        )
-    return FORMATS[name]
-
-
-def _name_of(dtype: DTypeLike) -> str:
-    if isinstance(dtype, str):
-        return dtype_name(dtype)
-    try:
-        return dtype_name(np.dtype(dtype).name)
-    except TypeError as error:
-        raise InvalidArgument(f"not a dtype: {dtype!r}") from error
 
 
 def open(path: str | os.PathLike[str], *, threads: int | None = None) -> Artifact:  # noqa: A001

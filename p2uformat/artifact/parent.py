@@ -6,11 +6,10 @@ import os
 from types import TracebackType
 from typing import Self
 
-from p2uformat.artifact.catalog import Catalog, StoredTensor
+from p2uformat.artifact.catalog import StoredTensor
+from p2uformat.artifact.contents import Contents
 from p2uformat.artifact.open import Artifact
 from p2uformat.artifact.plan import Grid, symbol_bits
-from p2uformat.artifact.read import BlockReader
-from p2uformat.container import Container
 from p2uformat.floats import FORMATS
 from p2uformat.ingest.safetensors import SourceTensor
 from p2uformat.manifest import BitplaneParameters
@@ -30,9 +29,7 @@ class Parent:
 
     def __init__(self, source: Artifact | str | os.PathLike[str]) -> None:
         path = source.path if isinstance(source, Artifact) else source
-        self._container = Container.open(path)
-        self._catalog = Catalog(self._container)
-        self._reader = BlockReader(self._container, self._catalog)
+        self._contents = Contents.open(path)
 
     def __enter__(self) -> Self:
         return self
@@ -43,10 +40,10 @@ class Parent:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._container.close()
+        self._contents.close()
 
     def _stored(self, name: str) -> StoredTensor | None:
-        return self._catalog.tensors.get(name)
+        return self._contents.catalog.tensors.get(name)
 
     def segment(self, tensor: SourceTensor) -> int | None:
         """Return the segment length of the same tensor, None if there is no such."""
@@ -63,9 +60,9 @@ class Parent:
         """Return K of a block of the same tensor, with what its symbols cost there."""
         if self.segment(tensor) is None:
             return None
-        stored = self._catalog.tensor(tensor.name)
-        spec = self._reader.spec(stored, block)
-        payload = self._reader.payload(stored, 0, block)
-        with self._reader.located(stored, 0, block):
+        stored = self._contents.catalog.tensor(tensor.name)
+        spec = self._contents.reader.spec(stored, block)
+        payload = self._contents.reader.payload(stored, 0, block)
+        with self._contents.reader.located(stored, 0, block):
             base = BaseLayer.parse(FORMATS[tensor.dtype], spec.weights, spec.segments, payload)
         return Grid(base.steps.copy(), base.sparse, symbol_bits(base.symbols))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from p2uformat.artifact.catalog import Catalog, StoredFile
+from p2uformat.artifact.catalog import Catalog, StoredFile, StoredTensor
 from p2uformat.artifact.read import BlockReader
-from p2uformat.errors import InvalidSource, LimitExceeded, Malformed
-from p2uformat.ingest import Head, parse_head
+from p2uformat.errors import InvalidSource, LimitExceeded, Malformed, TensorNotFound
+from p2uformat.ingest import Head, HeadTensor, parse_head
 from p2uformat.ingest.head import LENGTH_BYTES, MAX_JSON_BYTES
 
-__all__ = ["SourceFile", "blob", "source_files"]
+__all__ = ["SourceFile", "blob", "matching_tensor", "read_head", "source_files"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,11 @@ def source_files(reader: BlockReader, catalog: Catalog) -> list[SourceFile]:
     Incomplete
         If the file ends before one.
     """
-    return [SourceFile(stored, _head(reader, stored)) for stored in catalog.files.values()]
+    return [SourceFile(stored, read_head(reader, stored)) for stored in catalog.files.values()]
 
 
-def _head(reader: BlockReader, stored: StoredFile) -> Head | None:
+def read_head(reader: BlockReader, stored: StoredFile) -> Head | None:
+    """Return the parsed head of a file; None for a plain one."""
     record = stored.record
     if record.layout != "safetensors":
         return None
@@ -59,3 +60,24 @@ def _head(reader: BlockReader, stored: StoredFile) -> Head | None:
         return parse_head(data, record.size)
     except InvalidSource as error:
         raise Malformed(f"file {record.path!r}: {error.message}") from error
+
+
+def matching_tensor(catalog: Catalog, row: HeadTensor) -> StoredTensor:
+    """Return the tensor that a row of the source file's head means.
+
+    Raises
+    ------
+    Malformed
+        If there is none, or it has another dtype, shape or length.
+    DigestMismatch
+        If the page that would name it is damaged.
+    """
+    try:
+        stored = catalog.tensor(row.name)
+    except TensorNotFound as error:
+        raise Malformed(f"no record for tensor {row.name!r} of the source file") from error
+    if (stored.record.dtype, stored.record.shape) != (row.dtype, row.shape):
+        raise Malformed(f"tensor {row.name!r} is not the one in the source file's head")
+    if stored.geometry.elements * stored.geometry.element_size != row.nbytes:
+        raise Malformed(f"tensor {row.name!r} has not the source file's {row.nbytes} bytes")
+    return stored

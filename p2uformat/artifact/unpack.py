@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import chain
 
 import numpy as np
 
 from p2uformat.artifact.catalog import StoredTensor
+from p2uformat.artifact.complete import is_complete
 from p2uformat.artifact.contents import Contents
-from p2uformat.artifact.formats import float_format, target_format
-from p2uformat.artifact.source import SourceFile, blob, source_files
+from p2uformat.artifact.formats import float_format
+from p2uformat.artifact.source import SourceFile, blob, matching_tensor, source_files
 from p2uformat.artifact.types import Progress, UnpackResult
 from p2uformat.container import Output, publish
 from p2uformat.digest import Hasher
 from p2uformat.errors import (
     DigestMismatch,
-    Incomplete,
-    InvalidArgument,
-    Malformed,
     TensorNotFound,
-    UnsupportedFormat,
 )
 from p2uformat.floats import FORMATS, FloatFormat
 from p2uformat.ingest import HeadTensor, build_head
 from p2uformat.parallel import ordered_map, worker_count
-from p2uformat.tensor import dtype_name
 
 __all__ = ["unpack"]
 
@@ -97,7 +94,7 @@ def unpack(
         If the destination cannot be written.
     """
     workers = worker_count(threads)
-    target = _target(dtype)
+    target = None if dtype is None else float_format(dtype)
     patterns = _patterns(tensors)
     with Contents.open(source) as contents:
         exact = contents.reader.exact
@@ -111,16 +108,118 @@ def unpack(
             return _convert(pool, files, output, patterns, target)
 
 
-def _target(dtype: str | None) -> FloatFormat | None:
-    if dtype is None:
-        return None
-    name = dtype_name(dtype)
-    if name not in FORMATS:
-        raise InvalidArgument(f"cannot round weights to {name}", hint=f"use {', '.join(FORMATS)}")
-    return FORMATS[name]
-
-
 def _patterns(tensors: str | Sequence[str] | None) -> tuple[str, ...] | None:
     if tensors is None:
         return None
     return (tensors,) if isinstance(tensors, str) else tuple(tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """Decodes blocks on several threads, in order."""
+
+    contents: Contents
+    tier: int
+    threads: int
+    progress: Callback | None
+
+    def decode(self, job: _Job) -> Buffer:
+        values = self.contents.reader.values(job.stored, job.block, self.tier, job.target)
+        return values.view(np.uint8).data
+
+    def write(
+        self, output: Output, head: Iterable[Buffer], jobs: Iterable[_Job], total: int
+    ) -> bytes:
+        """Write a head and then blocks, and return the digest of it all."""
+        hasher = Hasher()
+        for data in chain(head, ordered_map(self.decode, jobs, self.threads)):
+            hasher.update(data)
+            output.write(data)
+            if self.progress is not None:
+                self.progress(Progress("unpack", output.written, total))
+        return hasher.digest()
+
+    def need(self, tensors: Iterable[StoredTensor]) -> None:
+        """Find out before any work whether all is here."""
+        container = self.contents.container
+        if container.size == container.header.file_length:
+            return
+        for stored in tensors:
+            if not is_complete(container, stored, self.tier):
+                raise self.contents.incomplete(f"tensor {stored.name!r}", self.tier)
+
+
+def _rebuild(pool: _Pool, file: SourceFile, output: Output) -> UnpackResult:
+    """Write the source file."""
+    contents, record = pool.contents, file.stored.record
+    rows = file.head.tensors if file.head is not None else ()
+    tensors = [matching_tensor(contents.catalog, row) for row in rows]
+    pool.need(tensors)
+    jobs = (_Job(stored, block, None) for stored in tensors for block in range(stored.blocks))
+    got = pool.write(output, blob(contents.reader, file.stored), jobs, record.size)
+    if got != record.digest:
+        raise DigestMismatch(
+            f"file {record.path!r}: expected digest {record.digest.hex()}, got {got.hex()}",
+            artifact=contents.path,
+            region="file",
+            expected=record.digest.hex(),
+            got=got.hex(),
+        )
+    name = output.destination
+    return UnpackResult(name, output.written, contents.tiers[-1], len(tensors), identical=True)
+
+
+def _convert(
+    pool: _Pool,
+    files: Sequence[SourceFile],
+    output: Output,
+    patterns: tuple[str, ...] | None,
+    target: FloatFormat | None,
+) -> UnpackResult:
+    """Write a new safetensors file."""
+    contents = pool.contents
+    heads = [file.head for file in files if file.head is not None]
+    order = [row.name for head in heads for row in head.tensors] or list(contents.catalog.tensors)
+    names = [name for head in heads for name in head.names] or order
+    chosen = _choose(names, patterns)
+    tensors = [contents.catalog.tensor(name) for name in order if name in chosen]
+    pool.need(tensors)
+    rows = [_row(stored, _target_of(stored, target)) for stored in tensors]
+    metadata = heads[0].metadata if heads else {}
+    head = build_head(rows, [name for name in names if name in chosen], metadata)
+    jobs = (
+        _Job(stored, block, _target_of(stored, target))
+        for stored in tensors
+        for block in range(stored.blocks)
+    )
+    pool.write(output, [head], jobs, len(head) + sum(row.nbytes for row in rows))
+    tier = contents.tiers[pool.tier]
+    return UnpackResult(output.destination, output.written, tier, len(rows), identical=False)
+
+
+def _choose(names: Sequence[str], patterns: tuple[str, ...] | None) -> frozenset[str]:
+    if patterns is None:
+        return frozenset(names)
+    chosen: set[str] = set()
+    for pattern in patterns:
+        found = [name for name in names if fnmatchcase(name, pattern)]
+        if not found:
+            raise TensorNotFound(
+                f"no tensor matches {pattern!r}", hint="a pattern is as in a shell: *, ?, [abc]"
+            )
+        chosen.update(found)
+    return frozenset(chosen)
+
+
+def _target_of(stored: StoredTensor, target: FloatFormat | None) -> FloatFormat | None:
+    """Return the format to convert to: only floats change."""
+    if target is None or stored.record.dtype not in FORMATS or stored.record.dtype == target.name:
+        return None
+    return target
+
+
+def _row(stored: StoredTensor, target: FloatFormat | None) -> HeadTensor:
+    cut, record = stored.geometry, stored.record
+    size = cut.element_size if target is None else target.itemsize
+    dtype = record.dtype if target is None else target.name
+    return HeadTensor(record.name, dtype, record.shape, 0, cut.elements * size)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 __all__ = ["pack_fixed", "pack_variable", "unpack_fixed", "unpack_variable"]
 
 U8 = NDArray[np.uint8]
+_THREE_BYTES = 17  # the widest value that lies in three bytes wherever it starts
 _TILE = 1 << 16  # values a tile: its temporaries stay in the second-level cache
 
 
@@ -92,23 +93,29 @@ def unpack_variable(data: U8, widths: U8) -> NDArray[np.uint32]:
     position = 0
     for start in range(0, len(widths), _TILE):
         tile = widths[start : start + _TILE]
-        ends = np.cumsum(tile, dtype=np.int64)
+        ends = np.cumsum(tile, dtype=np.int32)
         bits = int(ends[-1])
         first = position >> 3
         window = np.zeros(((position + bits + 7) >> 3) - first + 4, np.uint8)
         source = data[first : (position + bits + 7) >> 3]
         window[: len(source)] = source
-        starts = ends - tile + (position & 7)
+        starts = ends - tile + np.int32(position & 7)
         out[start : start + _TILE] = _gather(window, starts, tile)
         position += bits
     return out
 
 
-def _gather(window: U8, starts: NDArray[np.int64], widths: U8) -> NDArray[np.uint32]:
+def _gather(window: U8, starts: NDArray[np.int32], widths: U8) -> NDArray[np.uint32]:
     wide = window.astype(np.uint32)
-    joined = wide[:-3] | (wide[1:-2] << 8) | (wide[2:-1] << 16) | (wide[3:] << 24)
-    values: NDArray[np.uint32] = joined[starts >> 3] >> (starts & 7).astype(np.uint32)
-    return values & _MASKS[widths]
+    joined = wide[:-3] | (wide[1:-2] << np.uint32(8))
+    joined |= wide[2:-1] << np.uint32(16)
+    if int(widths.max(initial=0)) > _THREE_BYTES:
+        joined |= wide[3:] << np.uint32(24)
+    # Clipping costs nothing here and spares a check of every index.
+    values = np.take(joined, starts >> 3, mode="clip")
+    values >>= (starts & 7).astype(np.uint32)
+    values &= np.take(_MASKS, widths, mode="clip")
+    return values
 
 
 _MASKS = ((np.uint64(1) << np.arange(33, dtype=np.uint64)) - np.uint64(1)).astype(np.uint32)

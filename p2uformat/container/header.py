@@ -85,8 +85,7 @@ class Header:
             raise NotAnArtifact("not a p2u file: the first bytes are not its magic")
         if len(data) < HEADER_BYTES:
             raise Incomplete(f"expected a header of {HEADER_BYTES} bytes, got {len(data)}")
-        fields = _FIELDS.unpack_from(data)
-        major, minor, flags = fields[1:4]
+        _, major, minor, flags, content, encoding, *lengths = _FIELDS.unpack_from(data)
         if major != _MAJOR:
             raise UnsupportedFormat(
                 f"format version {major}.{minor}, this reader knows {_MAJOR}",
@@ -95,7 +94,10 @@ class Header:
         _check_digest(data)
         if flags:
             raise UnsupportedFormat(f"unknown flags {flags:#x}", hint="install a newer p2uformat")
-        header = cls(*fields[4:], minor)
+        content_length, encoding_length, manifest, file, entries = lengths
+        header = cls(
+            content, encoding, content_length, encoding_length, manifest, file, entries, minor
+        )
         header.check()
         return header
 

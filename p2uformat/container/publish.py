@@ -105,6 +105,7 @@ def publish(destination: str | os.PathLike[str], *, overwrite: bool = False) -> 
 
 
 def refuse_taken(name: str, *, overwrite: bool) -> None:
+    """Raise `DestinationExists` if a name is taken: better before the work than after it."""
     path = Path(name)
     try:
         if path.is_dir():

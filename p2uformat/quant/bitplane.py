@@ -14,7 +14,7 @@ from p2uformat.quant.layers import SPARSE, BaseLayer, ExactLayer
 from p2uformat.quant.rounding import cast_words, format_of
 from p2uformat.quant.split import MINUS_ZERO, OUTLIER, Split, base_symbols, remainder_widths
 from p2uformat.quant.stats import TierSums, energy_sums, tier_sums
-from p2uformat.quant.tables import Lookup
+from p2uformat.quant.tables import OFF_GRID, Lookup
 
 __all__ = ["BlockDecoder", "BlockLayers", "BlockSpec", "encode_block", "is_sparse"]
 
@@ -230,11 +230,8 @@ class BlockDecoder:
             raise InvalidArgument(
                 f"cannot rebuild weights as {dtype}", hint="ask for a float dtype of the ladder"
             )
-        lookup = Lookup(self.spec.format, self.spec.digits[self._tier])
-        delta = self.spec.deltas[self._tier]
         live = self._live
-        symbols = self._base.symbols if live is None else self._base.symbols[live]
-        made = lookup.reconstruct(symbols, self._low, self._runs(), delta, target)
+        made = self._lookup(self._tier).reconstruct(self.spec.deltas[self._tier], target)
         out = made
         if live is not None:
             sign = (self._base.symbols == MINUS_ZERO).astype(target.word)
@@ -243,6 +240,15 @@ class BlockDecoder:
         words = cast_words(self.spec.format, self._base.outlier_words, target)
         out[self._base.outlier_index] = words
         return out.view(target.numpy)
+
+    def _lookup(self, tier: int) -> Lookup:
+        spec = self.spec
+        return Lookup(spec.format, spec.digits[tier], self._symbols, self._low, self._runs())
+
+    @property
+    def _symbols(self) -> NDArray[np.uint8]:
+        """Symbols of the live weights."""
+        return self._base.symbols if self._live is None else self._base.symbols[self._live]
 
     def _runs(self) -> list[tuple[int, int, int]]:
         """Return (start, stop, K) runs of equal K among the live weights."""
@@ -266,19 +272,17 @@ class BlockDecoder:
         spec = self.spec
         fmt = spec.format
         live = self._live
-        symbols = self._base.symbols if live is None else self._base.symbols[live]
-        made = Lookup(fmt, spec.digits[-1]).truncated(symbols, self._low, self._runs())
-        outliers = self._outliers
-        made.width[outliers] = 0
-        tiny = made.tiny[symbols[made.tiny] != OUTLIER]
+        made = self._lookup(-1).truncated()
+        made.width[self._outliers] = 0
+        if (made.width == OFF_GRID).any():
+            raise Malformed("a weight's digits are off the source grid")
         data = np.frombuffer(payload, np.uint8)
-        fields, rest = _exact_parts(spec, data, made.width, len(tiny))
-        top = _top_field(fmt, made.fine[tiny])
+        fields, words = _exact_parts(spec, data, made.width, len(made.tiny))
+        top = _top_field(fmt, made.fine)
         if (fields > top).any():
             raise Malformed("an exponent is above its step")
-        words = made.words | rest
-        words[tiny] |= (top - fields).astype(fmt.word) << fmt.word.type(fmt.mantissa)
-        words |= (symbols >> np.uint8(7)).astype(fmt.word) << fmt.word.type(fmt.sign_bit)
+        words |= made.words
+        words[made.tiny] |= (top - fields).astype(fmt.word) << fmt.word.type(fmt.mantissa)
         if live is not None:
             sign = (self._base.symbols == MINUS_ZERO).astype(fmt.word)
             full = sign << fmt.word.type(fmt.sign_bit)

@@ -7,20 +7,23 @@ exponent and index, and the weights only look it up. Ladders with many digits ev
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from p2uformat.errors import Malformed
 from p2uformat.floats import FloatFormat
 from p2uformat.quant.rounding import log2_floor, round_scaled, significands
 from p2uformat.quant.split import OUTLIER, remainder_widths
 
-__all__ = ["Lookup", "Truncated", "reconstruct_magnitudes", "truncate_magnitudes"]
+__all__ = ["OFF_GRID", "Lookup", "Truncated", "reconstruct_magnitudes", "truncate_magnitudes"]
+
+OFF_GRID = 255
 
 Words = NDArray[np.unsignedinteger]
 Runs = list[tuple[int, int, int]]
 _TABLE_DIGITS = 6  # a table has 256 << digits entries
+_CACHED = 64  # tables kept: the blocks of a tensor have the same few
 _GUARD = 8  # delta counts 1/256 steps
 
 
@@ -94,12 +97,46 @@ def truncate_magnitudes(
 
 @dataclass(frozen=True, slots=True)
 class Truncated:
-    """What the exact layer is laid over."""
+    """What the exact layer is laid over.
+
+    Parameters
+    ----------
+    words : ndarray of uint
+        Bit patterns, sign included, as far as the digits give them.
+    width : ndarray of uint8
+        Bits missing below; `OFF_GRID` where the digits belong to no source value.
+    tiny : ndarray of int64
+        Positions whose index is 0.
+    fine : ndarray of int32
+        ``Kt`` of those.
+    """
 
     words: Words
     width: NDArray[np.uint8]
     tiny: NDArray[np.int64]
     fine: NDArray[np.int32]
+
+
+@lru_cache(maxsize=_CACHED)
+def _value_table(
+    fmt: FloatFormat, digits: int, step: int, delta: tuple[int, int], target: FloatFormat
+) -> Words:
+    """Return the word of every symbol and digits, signs included."""
+    half = reconstruct_magnitudes(fmt, _indices(digits), step - digits, delta, target)
+    return np.concatenate((half, half | target.word.type(1 << target.sign_bit)))
+
+
+@lru_cache(maxsize=_CACHED)
+def _word_table(fmt: FloatFormat, digits: int, step: int) -> tuple[Words, NDArray[np.uint8]]:
+    """Return the truncated word and missing bits of every symbol and digits, signs included."""
+    half, width, off = truncate_magnitudes(fmt, _indices(digits), step - digits)
+    width[off] = OFF_GRID
+    words = np.concatenate((half, half | fmt.word.type(1 << fmt.sign_bit)))
+    return words, np.concatenate((width, width))
+
+
+def _indices(digits: int) -> NDArray[np.uint64]:
+    return np.arange((OUTLIER + 1) << digits, dtype=np.uint64)
 
 
 class Lookup:
@@ -111,85 +148,80 @@ class Lookup:
         Source format.
     digits : int
         Digits d of the tier reached.
+    symbols : ndarray of uint8, shape (n,)
+        Base symbols of the live weights.
+    low : ndarray of uint32, shape (n,), optional
+        Their digits.
+    runs : list of (int, int, int)
+        Runs (start, stop, K) that cover them.
     """
 
-    def __init__(self, fmt: FloatFormat, digits: int) -> None:
-        self._fmt = fmt
-        self._digits = digits
-
-    def _index(
-        self, symbols: NDArray[np.uint8], low: NDArray[np.uint32] | None
-    ) -> NDArray[np.unsignedinteger]:
-        if low is None:
-            return symbols
-        kind = np.uint16 if self._digits <= _TABLE_DIGITS else np.uint64
-        high = symbols.astype(kind) << kind(self._digits)
-        index: NDArray[np.unsignedinteger] = high | low.astype(kind)
-        return index
-
-    def _all(self) -> NDArray[np.uint64]:
-        """Every index without a sign."""
-        return np.arange((OUTLIER + 1) << self._digits, dtype=np.uint64)
-
-    def _tabled(self, longest: int) -> bool:
-        return self._digits <= _TABLE_DIGITS and longest > (OUTLIER << self._digits)
-
-    def reconstruct(
+    def __init__(
         self,
+        fmt: FloatFormat,
+        digits: int,
         symbols: NDArray[np.uint8],
         low: NDArray[np.uint32] | None,
         runs: Runs,
-        delta: tuple[int, int],
-        target: FloatFormat,
-    ) -> Words:
+    ) -> None:
+        self._fmt = fmt
+        self._digits = digits
+        self._symbols = symbols
+        self._runs = runs
+        self._tabled = digits <= _TABLE_DIGITS
+        kind = np.uint16 if self._tabled else np.uint64
+        self._index: NDArray[np.unsignedinteger] = symbols
+        if low is not None:
+            self._index = symbols.astype(kind)
+            self._index <<= kind(digits)
+            self._index |= low.astype(kind)
+
+    def _signs(self, start: int, stop: int, fmt: FloatFormat) -> Words:
+        sign = (self._symbols[start:stop] >> np.uint8(7)).astype(fmt.word)
+        return sign << fmt.word.type(fmt.sign_bit)
+
+    def _plain(self, start: int, stop: int) -> NDArray[np.uint64]:
+        """Return grid indices without the sign."""
+        mask = np.uint64((128 << self._digits) - 1)
+        return self._index[start:stop].astype(np.uint64) & mask
+
+    def reconstruct(self, delta: tuple[int, int], target: FloatFormat) -> Words:
         """Return words in the target format, signs included."""
-        index = self._index(symbols, low)
-        out = np.empty(len(symbols), target.word)
-        totals: dict[int, int] = {}
-        for start, stop, step in runs:
-            totals[step] = totals.get(step, 0) + stop - start
-        tables: dict[int, Words] = {}
-        for start, stop, step in runs:
-            part = index[start:stop]
-            fine = step - self._digits
-            if step not in tables and self._tabled(totals[step]):
-                half = reconstruct_magnitudes(self._fmt, self._all(), fine, delta, target)
-                sign = target.word.type(1 << target.sign_bit)
-                tables[step] = np.concatenate((half, half | sign))
-            if step in tables:
-                np.take(tables[step], part, out=out[start:stop], mode="clip")
+        out = np.empty(len(self._symbols), target.word)
+        for start, stop, step in self._runs:
+            if self._tabled:
+                table = _value_table(self._fmt, self._digits, step, delta, target)
+                np.take(table, self._index[start:stop], out=out[start:stop], mode="clip")
                 continue
-            n = part.astype(np.uint64) & np.uint64((128 << self._digits) - 1)
-            made = reconstruct_magnitudes(self._fmt, n, fine, delta, target)
-            sign_bits = (symbols[start:stop] >> np.uint8(7)).astype(target.word)
-            out[start:stop] = made | (sign_bits << target.word.type(target.sign_bit))
+            fine = step - self._digits
+            made = reconstruct_magnitudes(self._fmt, self._plain(start, stop), fine, delta, target)
+            out[start:stop] = made | self._signs(start, stop, target)
         return out
 
-    def truncated(
-        self, symbols: NDArray[np.uint8], low: NDArray[np.uint32] | None, runs: Runs
-    ) -> Truncated:
-        """Return the words that the digits give, without sign, and what is missing below them."""
-        index = self._index(symbols & np.uint8(127), low)
-        words = np.empty(len(symbols), self._fmt.word)
-        width = np.empty(len(symbols), np.uint8)
-        fine = np.empty(len(symbols), np.int32)
-        tables: dict[int, tuple[Words, NDArray[np.uint8], NDArray[np.bool_]]] = {}
-        for start, stop, step in runs:
-            part = index[start:stop]
-            fine[start:stop] = step - self._digits
-            if self._digits <= _TABLE_DIGITS:
-                if step not in tables:
-                    tables[step] = truncate_magnitudes(self._fmt, self._all(), step - self._digits)
-                np.take(tables[step][0], part, out=words[start:stop], mode="clip")
-                np.take(tables[step][1], part, out=width[start:stop], mode="clip")
-                off = tables[step][2]
-                wrong = bool(off.any()) and off[part]
-            else:
-                made = truncate_magnitudes(
-                    self._fmt, part.astype(np.uint64), step - self._digits
-                )
-                words[start:stop], width[start:stop], wrong = made
-            if np.any(wrong & (symbols[start:stop] != OUTLIER)):
-                raise Malformed("a weight's digits are off the source grid")
-        tiny = np.flatnonzero(index == 0)
-        return Truncated(words, width, tiny, fine)
+    def truncated(self) -> Truncated:
+        """Return the words that the digits give, and what is missing below them."""
+        words = np.empty(len(self._symbols), self._fmt.word)
+        width = np.empty(len(self._symbols), np.uint8)
+        for start, stop, step in self._runs:
+            if self._tabled:
+                tables = _word_table(self._fmt, self._digits, step)
+                part = self._index[start:stop]
+                np.take(tables[0], part, out=words[start:stop], mode="clip")
+                np.take(tables[1], part, out=width[start:stop], mode="clip")
+                continue
+            made = truncate_magnitudes(
+                self._fmt, self._plain(start, stop), step - self._digits
+            )
+            words[start:stop] = made[0] | self._signs(start, stop, self._fmt)
+            width[start:stop] = np.where(made[2], np.uint8(OFF_GRID), made[1])
+        kind = self._index.dtype.type
+        tiny = np.flatnonzero((self._index & kind((128 << self._digits) - 1)) == 0)
+        return Truncated(words, width, tiny, self._steps_at(tiny) - np.int32(self._digits))
+
+    def _steps_at(self, places: NDArray[np.int64]) -> NDArray[np.int32]:
+        starts = np.array([run[0] for run in self._runs], np.int64)
+        steps = np.array([run[2] for run in self._runs], np.int32)
+        if not len(starts):
+            return np.empty(0, np.int32)
+        # An empty run has the start of the next one: the last of equals is the one that holds it.
+        return steps[np.searchsorted(starts, places, side="right") - 1]

@@ -18,6 +18,7 @@ root       value of the content root                 None
 root_bytes its bytes                                 None
 other      value of the encoding root                None
 other_bytes its bytes                                None
+gap        bytes in front of the location table      None
 table      list of offsets                           None
 header     dict of the header's fields               None
 file       bytes of the whole file                   None
@@ -303,6 +304,20 @@ class Quantized:
         return b"".join(parts)
 
 
+def section_streams(group: Group, payloads: list[bytes]) -> list[bytes]:
+    """7.1."""
+    rows = [group.sections(payload) for payload in payloads]
+    meta = b"".join(struct.pack("<I", len(section)) for row in rows for section in row)
+    return [meta, *(b"".join(column) for column in zip(*rows, strict=True))]
+
+
+def plane_streams(group: Group, payloads: list[bytes]) -> list[bytes]:
+    """7.2."""
+    meta = struct.pack(f"<{1 + len(payloads)}I", group.width, *map(len, payloads))
+    joined = b"".join(payloads)
+    return [meta, *(joined[j :: group.width] for j in range(group.width))]
+
+
 class Build:
     """One artifact in the making; ``bytes()`` runs the stages."""
 
@@ -538,6 +553,7 @@ class Build:
         manifest = content + encoding
         manifest += b"".join(a + b for a, b in zip(content_pages, encoding_pages, strict=True))
         entries = sum(len(page) for page in chunk_pages)
+        manifest += self.hook("gap", b"", None)
         start = 128 + len(manifest) + 8 * entries
         table, body = self.lay_out(chunk_pages, start)
         table = self.hook("table", table, None)

@@ -1,0 +1,259 @@
+"""Deep verification of one block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2uformat.artifact.catalog import StoredFile, StoredTensor
+from p2uformat.artifact.contents import Contents
+from p2uformat.artifact.summary import bound
+from p2uformat.artifact.types import Damage
+from p2uformat.digest import digest
+from p2uformat.errors import CorruptData, DigestMismatch, Incomplete, Malformed, P2UError
+from p2uformat.floats import FORMATS
+from p2uformat.manifest import BitplaneParameters
+from p2uformat.quant.bitplane import BlockDecoder, encode_block
+
+__all__ = ["BlockCheck", "BlockResult", "Finding", "Stage"]
+
+Stored = StoredTensor | StoredFile
+Words = NDArray[np.unsignedinteger]
+
+
+class Stage(IntEnum):
+    """The order of checks of SPEC.md, section 10, behind the chunk ids."""
+
+    DECODE = 0
+    LAYER = 1
+    BLOCK = 2
+    BOUND = 3
+    FILE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Damage, and the stage that found it."""
+
+    stage: Stage
+    damage: Damage
+
+
+@dataclass(slots=True)
+class BlockResult:
+    """What came of one block.
+
+    Parameters
+    ----------
+    findings : list of Finding
+        What is wrong with it.
+    data : memoryview or bytes or None
+        Its original bytes, where they were rebuilt.
+    step : int or None
+        Its largest step exponent.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    data: memoryview | bytes | None = None
+    step: int | None = None
+
+
+class BlockCheck:
+    """Checks blocks up to a tier.
+
+    Parameters
+    ----------
+    contents : Contents
+        The open file.
+    last : int
+        Number of the last tier to check.
+    """
+
+    def __init__(self, contents: Contents, last: int) -> None:
+        self._contents = contents
+        self._reader = contents.reader
+        self._last = last
+
+    def run(self, stored: Stored, block: int) -> BlockResult:
+        """Check one block."""
+        result = BlockResult()
+        if isinstance(stored, StoredTensor) and stored.record.quantizer == "bitplane":
+            payloads = self._payloads(result, stored, block)
+            self._check_ladder(result, stored, block, payloads)
+        else:
+            self._check_whole(result, stored, block)
+        return result
+
+    def _check_whole(self, result: BlockResult, stored: Stored, block: int) -> None:
+        """Check a block that travels as it is: its layer digest is its block digest."""
+        try:
+            data = self._reader.raw(stored, block)
+        except P2UError as error:
+            self._note(result, Stage.DECODE, error)
+            return
+        result.data = data
+        self._compare(result, Stage.LAYER, stored, 0, block, data)
+
+    def _payloads(
+        self, result: BlockResult, stored: StoredTensor, block: int
+    ) -> list[bytes | None]:
+        """Return the payloads of all layers in scope, None for those that cannot be had."""
+        payloads: list[bytes | None] = []
+        for layer in range(min(self._last + 1, stored.record.layers)):
+            try:
+                payload = self._reader.payload(stored, layer, block)
+            except P2UError as error:
+                self._note(result, Stage.DECODE, error)
+                payloads.append(None)
+            else:
+                self._compare(result, Stage.LAYER, stored, layer, block, payload)
+                payloads.append(payload)
+        return payloads
+
+    def _check_ladder(
+        self,
+        result: BlockResult,
+        stored: StoredTensor,
+        block: int,
+        payloads: list[bytes | None],
+    ) -> None:
+        whole = [payload for payload in payloads if payload is not None]
+        if payloads[0] is None:
+            return
+        try:
+            steps = self._steps(stored, block, payloads[0])
+            result.step = int(steps.max())
+            tiers, words = self._decode(stored, block, payloads)
+            if words is None:
+                return
+            self._check_canonical(stored, block, whole, steps, words)
+        except P2UError as error:
+            self._note(result, Stage.DECODE, error)
+            return
+        result.data = words.view(np.uint8).data
+        self._compare(result, Stage.BLOCK, stored, None, block, result.data)
+        self._check_bounds(result, stored, block, tiers, words)
+
+    def _steps(self, stored: StoredTensor, block: int, base: bytes) -> NDArray[np.int16]:
+        count = self._reader.spec(stored, block).segments
+        with self._reader.located(stored, 0, block):
+            return np.frombuffer(base, "<i2", count, 1)
+
+    def _decode(
+        self, stored: StoredTensor, block: int, payloads: list[bytes | None]
+    ) -> tuple[list[NDArray[np.generic]], Words | None]:
+        """Return the block at each lossy tier, and its original words if all layers are there."""
+        spec = self._reader.spec(stored, block)
+        dtype = spec.format.numpy
+        tiers: list[NDArray[np.generic]] = []
+        decoder: BlockDecoder | None = None
+        for layer, payload in enumerate(payloads):
+            if payload is None:
+                return tiers, None
+            with self._reader.located(stored, layer, block):
+                if decoder is None:
+                    decoder = BlockDecoder(spec, payload)
+                elif layer == self._reader.exact:
+                    return tiers, decoder.exact(payload)
+                else:
+                    decoder.refine(payload)
+                tiers.append(decoder.values(dtype))
+        return tiers, None
+
+    def _check_canonical(
+        self,
+        stored: StoredTensor,
+        block: int,
+        payloads: list[bytes],
+        steps: NDArray[np.int16],
+        words: Words,
+    ) -> None:
+        """Encode what was decoded: any difference means that a value was not in its one form."""
+        spec = self._reader.spec(stored, block)
+        with self._reader.located(stored, 0, block):
+            made = encode_block(spec, words, steps, sparse=bool(payloads[0][0] & 1))
+            again = (made.base.payload(), *made.refinements, made.exact.payload())
+        for layer, (payload, expected) in enumerate(zip(payloads, again, strict=True)):
+            if payload != expected:
+                with self._reader.located(stored, layer, block):
+                    raise Malformed("a layer is not the one encoding of its weights")
+
+    def _check_bounds(
+        self,
+        result: BlockResult,
+        stored: StoredTensor,
+        block: int,
+        tiers: list[NDArray[np.generic]],
+        words: Words,
+    ) -> None:
+        parameters = stored.record.parameters
+        assert isinstance(parameters, BitplaneParameters)
+        fmt = FORMATS[stored.record.dtype]
+        magnitude = words & fmt.word.type((1 << fmt.sign_bit) - 1)
+        finite = magnitude <= fmt.max_word
+        original = words.view(fmt.numpy)[finite].astype(np.float64)
+        for number, (tier, values) in enumerate(zip(parameters.tiers, tiers, strict=True)):
+            error = np.abs(original - values[finite].astype(np.float64))
+            largest = float(error.max(initial=0.0))
+            if not largest <= bound(tier.bound):
+                wrong = f"an error of {largest}"
+                self._add_bound(result, stored, block, number, tier.bound, wrong)
+            elif not np.array_equal(values.view(fmt.word)[~finite], words[~finite]):
+                wrong = "an infinity or NaN that is not the original"
+                self._add_bound(result, stored, block, number, tier.bound, wrong)
+
+    def _add_bound(
+        self,
+        result: BlockResult,
+        stored: StoredTensor,
+        block: int,
+        number: int,
+        exponent: int,
+        got: str,
+    ) -> None:
+        error = Malformed(got, expected=f"an error of at most 2^{exponent}", got=got)
+        self._locate(error, stored, number, block)
+        result.findings.append(Finding(Stage.BOUND, Damage.of(error, "chunk")))
+
+    def _compare(
+        self,
+        result: BlockResult,
+        stage: Stage,
+        stored: Stored,
+        layer: int | None,
+        block: int,
+        data: bytes | memoryview,
+    ) -> None:
+        """Compare bytes with a layer digest, or with the block digest if `layer` is None."""
+        page, index, inner = stored.part(block)
+        assert page.content is not None
+        record = page.content.records[index]
+        digest_of = record.block_digest(inner)
+        if layer is not None:
+            digest_of = record.layer_digest(layer, inner)
+        got = digest(data)
+        if got == digest_of:
+            return
+        what = "block" if layer is None else "layer"
+        error = DigestMismatch(f"{what} digest", expected=digest_of.hex(), got=got.hex())
+        self._locate(error, stored, record.layers - 1 if layer is None else layer, block)
+        result.findings.append(Finding(stage, Damage.of(error, "chunk")))
+
+    def _locate(self, error: CorruptData, stored: Stored, layer: int, block: int) -> None:
+        try:
+            with self._reader.located(stored, layer, block):
+                raise error
+        except CorruptData:
+            return
+
+    def _note(self, result: BlockResult, stage: Stage, error: P2UError) -> None:
+        """Keep damage that is not reported yet: chunk ids, pages and the table were."""
+        if isinstance(error, DigestMismatch | Incomplete):
+            return
+        if not isinstance(error, CorruptData):
+            raise error
+        if error.region != "table":
+            result.findings.append(Finding(stage, Damage.of(error, "chunk")))
