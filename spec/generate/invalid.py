@@ -222,23 +222,298 @@ def entry(number: int, index: int, value: Any) -> Callable[[], Recipe]:  # noqa:
     return spoiled("entries", item([0, number, index], value))
 
 
-def no_use(page: list[Any], _: object) -> list[Any]:
-    """Point the second tensor's base layer to the first one's chunk."""
-    page[1][3] = page[1][0]
-    return page
-
-
 def grouped(*tensors: Tensor, **hooks: Any) -> Callable[[], Recipe]:  # noqa: ANN401
-    """Return a maker of three tensors whose refinement layers share a chunk."""
+    """Return a maker of tensors whose refinement layers share a chunk of codec `sections`."""
     tensors = tensors or tuple(three())
     names = [tensor.name for tensor in tensors]
     return lambda: whole(*tensors, groups=[Group(SECTIONS, members(1, *names))], hooks=hooks)
 
 
-def same_size() -> list[Tensor]:
+def alike() -> list[Tensor]:
     """Return two bitplane tensors of equal shape and different weights."""
     words = [0x3F80, 0x3E80, 0x3F11, 0x3D99]
     return [one("BF16", words, [-7], name="a"), one("BF16", words[::-1], [-7], name="b")]
 
 
-add("chunk-unused", MALFORMED, "8.5", "a chunk that no layer uses", lambda: whole(*same_size(), hooks={"entries": no_use, "records": item([1, 8, 0], digest(b"")) and same_layer}) if False else no_layer())
+def swap_slots(page: list[Any], _: object) -> list[Any]:
+    """Give the refinement layers of two tensors each other's slots."""
+    page[1][1], page[1][4] = page[1][4], page[1][1]
+    return page
+
+
+def swap_chunks(page: list[Any], _: object) -> list[Any]:
+    """Put an entry of a higher tier first."""
+    page[0][2], page[0][3] = page[0][3], page[0][2]
+    for layer in page[1]:
+        for use in layer:
+            use[0] = {2: 3, 3: 2}.get(use[0], use[0])
+    return page
+
+
+def unused() -> Recipe:
+    """Return a recipe with two chunks for one layer, so that one chunk is not used."""
+    groups = [Group(SECTIONS, members(1, "a")), Group(SECTIONS, members(1, "a", "b"))]
+    return whole(*alike(), groups=groups)
+
+
+def misplaced(codec: int, tier: int, dtype: str) -> Callable[[], Recipe]:
+    """Return a maker of a chunk whose codec is not for such layers."""
+    tensor = one(dtype, [0x3F80, 0x3E80, 0x3F11, 0x3D99], [-7])
+    return lambda: whole(tensor, groups=[Group(codec, members(tier, "w"), width=1)])
+
+
+add("chunk-unused", MALFORMED, "8.5", "a chunk that no layer uses", unused)
+add("chunk-missing", MALFORMED, "8.5", "a layer in a chunk that does not exist", spoiled("entries", item([1, 1, 0, 0], 9)))
+add("chunk-tier", MALFORMED, "8.5", "a base layer in a chunk of tier 1", spoiled("entries", item([1, 1, 0, 0], 3)))
+add("chunk-order", MALFORMED, "8.5", "chunks that do not ascend by tier", spoiled("entries", swap_chunks))
+add("chunk-codec", UNSUPPORTED, "13", "a codec that is not known", grouped(entries=item([0, 4, 1], 16)))
+add("chunk-raw-id", MALFORMED, "8.5", "a raw chunk with an id", entry(0, 3, bytes(32)))
+add("chunk-no-id", MALFORMED, "8.5", "a chunk of codec `sections` without an id", grouped(entries=item([0, 4, 3], None)))
+add("chunk-raw-slot", MALFORMED, "8.5", "slot 1 of a raw chunk", spoiled("entries", item([1, 0, 0, 1], 1)))
+add("chunk-length", LIMIT, "12", "a chunk one byte above the limit", entry(0, 2, (1 << 26) + 1))
+add("layers-missing", MALFORMED, "8.5", "the layers of the last record are missing", spoiled("entries", lambda p, _: [p[0], p[1][:-1], p[2]]))
+add("layers-extra", MALFORMED, "8.5", "layers of a record more", spoiled("entries", lambda p, _: [p[0], [*p[1], []], p[2]]))
+add("layer-blocks", MALFORMED, "8.5", "a layer of two blocks where the tensor has one", spoiled("entries", lambda p, _: [p[0], [p[1][0] * 2, *p[1][1:]], p[2]]))
+add("layer-triple", MALFORMED, "16", "a layer that names a parent: reserved", spoiled("entries", item([1, 0, 0], [0, 0, bytes(32)])))
+add("slot-range", MALFORMED, "7", "a slot that the chunk does not have", grouped(entries=item([1, 1, 0, 1], 5)))
+add("slot-swapped", DIGEST, "10", "two layers at each other's slots", grouped(*alike(), entries=swap_slots))
+add("codec-planes-bitplane", MALFORMED, "7", "codec `planes` for a layer that is not opaque", misplaced(PLANES, 1, "BF16"))
+
+
+# 9 Location table and chunks
+def first_of(table: list[int], _: object) -> list[int]:
+    """Let the second chunk start where the first does."""
+    return [table[0], table[0], *table[2:]]
+
+
+def damage(data: bytes, _: object) -> bytes:
+    """Flip a bit in the middle of the chunks."""
+    return flip(data, (struct.unpack_from("<Q", data, 88)[0] + len(data)) // 2)
+
+
+add("table-overlap", MALFORMED, "9", "two chunks at one place", spoiled("table", first_of))
+add("table-hole", MALFORMED, "9", "the last chunk one byte later", spoiled("table", lambda t, _: [*t[:-1], t[-1] + 1]))
+add("table-outside", MALFORMED, "9", "a chunk beyond the end of the file", spoiled("table", lambda t, _: [*t[:-1], (1 << 63) - 1]))
+add("chunk-id", DIGEST, "10", "a bit of a chunk is flipped", spoiled("file", damage))
+add("chunk-head-codec", MALFORMED, "7", "page and chunk name different codecs", grouped(chunk=lambda d, n: put(0, b"\x02")(d) if n == 0 else d))
+add("chunk-head-zero", MALFORMED, "7", "a reserved byte that is not zero", grouped(chunk=lambda d, n: put(1, b"\x01")(d) if n == 0 else d))
+add("chunk-members", MALFORMED, "7", "a chunk without members", grouped(chunk=lambda d, n: put(2, b"\0\0")(d) if n == 0 else d))
+add("chunk-members-most", LIMIT, "12", "a chunk of 4097 members", grouped(chunk=lambda d, n: put(2, b"\x01\x10")(d) if n == 0 else d))
+add("chunk-streams-most", LIMIT, "12", "a chunk of 301 streams", grouped(chunk=lambda d, n: put(4, b"\x2d\x01")(d) if n == 0 else d))
+add("chunk-short", MALFORMED, "7", "a chunk that ends in its stream table", grouped(chunk=lambda d, n: d[:12] if n == 0 else d))
+add("chunk-trailing", MALFORMED, "7", "a byte behind the last stream", grouped(chunk=lambda d, n: d + b"\0" if n == 0 else d))
+
+
+# 7 Streams
+def stream(number: int, stored: bytes, raw: int, *, packed: bool) -> Callable[[Any, Any], Any]:
+    """Return a hook that replaces one stream."""
+
+    def change(streams: list[Stream], _: object) -> list[Stream]:
+        streams[number] = Stream(stored, raw, packed)
+        return streams
+
+    return change
+
+
+def constant(change: Callable[[bytes], tuple[bytes, int]]) -> Callable[[], Recipe]:
+    """Return a maker of an opaque tensor of 64 zeros; ``change`` gives the stored stream and its raw length."""
+    stored, raw = change(bytes(64))
+    tensor = Tensor("z", "U8", [64], bytes(64))
+    hooks = {"streams": stream(1, stored, raw, packed=True)}
+    return lambda: whole(tensor, groups=[Group(SECTIONS, members(0, "z"))], hooks=hooks)
+
+
+def bomb(declared: int, blocks: int) -> bytes:
+    """Return a frame of run-length blocks of 128 KiB each."""
+    most = 1 << 17
+    body = b"".join(zstd_block(1, most, b"\0", last=i == blocks - 1) for i in range(blocks))
+    return zstd_header(declared) + body
+
+
+def body(size: int) -> bytes:
+    """Return the only block of a frame of zeros."""
+    return zstd_block(1, size, b"\0", last=True)
+
+
+SKIPPABLE = b"\x50\x2a\x4d\x18" + struct.pack("<I", 4) + bytes(4)
+CHECKED = zstd_header(64)[:4] + bytes([zstd_header(64)[4] | 4]) + zstd_header(64)[5:]
+add("stream-lengths", MALFORMED, "7", "a plain stream with two lengths", grouped(streams=lambda s, _: [s[0], Stream(s[1].stored, s[1].raw + 1)]))
+add("stream-beyond", MALFORMED, "7", "a stream that reaches beyond the chunk", grouped(chunk=lambda d, n: put(8, struct.pack("<II", 9999, 9999))(d) if n == 0 else d))
+add("stream-overflow", MALFORMED, "7", "lengths whose sum is right in 32 bits only", lambda: overflow())
+add("stream-raw-limit", LIMIT, "12", "a stream that claims 64 MiB and a byte", constant(lambda z: (zstd_frame(z), (1 << 26) + 1)))
+add("stream-sum-limit", LIMIT, "12", "streams that claim 80 MiB together", lambda: forty())
+add("zstd-not-shorter", MALFORMED, "7", "a frame that is as long as its content", constant(lambda z: (zstd_header(64) + zstd_block(0, 50, z[:50], last=True), 62)))
+add("zstd-magic", MALFORMED, "7", "a stream that is no frame", constant(lambda z: (z[:20], 64)))
+add("zstd-skippable", MALFORMED, "7", "a skippable frame in front", constant(lambda z: (SKIPPABLE + zstd_frame(z), 64)))
+add("zstd-two-frames", MALFORMED, "7", "two frames that make up the raw length together", constant(lambda z: ((zstd_header(32) + body(32)) * 2, 64)))
+add("zstd-trailing", MALFORMED, "7", "bytes behind the frame", constant(lambda z: (zstd_frame(z) + b"\0", 64)))
+add("zstd-trailing-frame", MALFORMED, "7", "an empty frame behind the frame", constant(lambda z: (zstd_frame(z) + zstd_header(0) + zstd_block(0, 0, b"", last=True), 64)))
+add("zstd-truncated", MALFORMED, "7", "a frame that ends inside a block", constant(lambda z: (zstd_frame(z)[:-1], 64)))
+add("zstd-no-size", MALFORMED, "7", "a frame without its content size", constant(lambda z: (zstd_header(None, window_log=10) + body(64), 64)))
+add("zstd-other-size", MALFORMED, "7", "a frame that declares another size than the stream", constant(lambda z: (zstd_frame(z), 63)))
+add("zstd-larger", MALFORMED, "7", "a frame that ends before its declared size", constant(lambda z: (zstd_header(64) + body(60), 64)))
+add("zstd-smaller", MALFORMED, "7", "a frame that goes on behind its declared size", constant(lambda z: (zstd_header(64) + body(65), 64)))
+add("zstd-bomb", MALFORMED, "7", "128 MiB behind a declared size of 5000 bytes", constant(lambda z: (bomb(5000, 1024), 5000)))
+add("zstd-window", LIMIT, "12", "a window of 2^24", constant(lambda z: (zstd_header(64, window_log=24) + body(64), 64)))
+add("zstd-dictionary", MALFORMED, "7", "a frame that wants a dictionary", constant(lambda z: (zstd_header(64, dictionary=9) + body(64), 64)))
+add("zstd-checksum", MALFORMED, "7", "a frame whose checksum is wrong", constant(lambda z: (CHECKED + body(64) + bytes(4), 64)))
+
+
+def forty() -> Recipe:
+    """Return a recipe of one chunk with two streams of 40 MiB, which no block can have."""
+    size = 40 << 20
+    frame = zstd_header(size) + b"".join(
+        zstd_block(1, 1 << 17, b"\0", last=i == 319) for i in range(320)
+    )
+
+    def change(streams: list[Stream], _: object) -> list[Stream]:
+        return [streams[0], *(Stream(frame, size, packed=True) for _ in range(2))]
+
+    group = Group(SECTIONS, members(0, "z"), lambda payload: [payload, b""])
+    return whole(Tensor("z", "U8", [64], bytes(64)), groups=[group], hooks={"streams": change})
+
+
+def overflow() -> Recipe:
+    """Return a recipe with three plain streams of 2^31 - 1 bytes and one that makes the sum wrap."""
+
+    def change(data: bytes, number: int) -> bytes:
+        if number:
+            return data
+        lengths = [(1 << 31) - 1, (1 << 31) - 1, len(data) - 8 - 24 + 2]
+        table = b"".join(struct.pack("<II", length, length) for length in lengths)
+        return data[:8] + table + data[32:]
+
+    group = Group(SECTIONS, members(0, "b"), lambda payload: [payload, b""])
+    return small(groups=[group], hooks={"chunk": change})
+
+
+# 7.1 - 7.3 Codecs
+def sections(change: Callable[[list[Stream]], list[Stream]]) -> Callable[[], Recipe]:
+    """Return a maker that changes the streams of a `sections` chunk of three members."""
+    return grouped(streams=lambda streams, _: change(streams))
+
+
+def plain(data: bytes) -> Stream:
+    """Return a plain stream."""
+    return Stream(data, len(data))
+
+
+def planes(change: Callable[[list[Stream]], list[Stream]]) -> Callable[[], Recipe]:
+    """Return a maker that changes the streams of a `planes` chunk of width 2."""
+    tensor = Tensor("z", "U16", [3], bytes(range(6)))
+    hooks = {"streams": lambda streams, _: change(streams)}
+    return lambda: whole(tensor, groups=[Group(PLANES, members(0, "z"), width=2)], hooks=hooks)
+
+
+CLASS_WORDS = [0x3F80, 0x3E12, 0x7F80, 0x3D01, 0xBF00, 0x3E77, 0x3F1F]
+
+
+def classes(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[], Recipe]:
+    """Return a maker that changes the streams of a `classes` chunk: 7 weights, units of 3, two classes."""
+
+    def hook(streams: list[Stream], _: object) -> list[Stream]:
+        return [plain(data) for data in change([s.stored for s in streams])]
+
+    group = Group(CLASSES, members(0, "w"), unit=3, classes=lambda unit: unit[0] >> 7)
+    tensor = one("BF16", CLASS_WORDS, [-7])
+    return lambda: whole(tensor, groups=[group], hooks={"streams": hook})
+
+
+def part(number: int, change: Callable[[bytes], bytes]) -> Callable[[list[bytes]], list[bytes]]:
+    """Return a change of one stream."""
+    return lambda streams: [*streams[:number], change(streams[number]), *streams[number + 1 :]]
+
+
+add("sections-none", MALFORMED, "7.1", "a chunk with meta only", sections(lambda s: [plain(b"")]))
+add("sections-long", MALFORMED, "7.1", "sections that leave a byte of their stream", sections(lambda s: [s[0], plain(s[1].stored + b"\0")]))
+add("sections-short", MALFORMED, "7.1", "sections longer than their stream", sections(lambda s: [plain(struct.pack("<3I", 99, 1, 1)), s[1]]))
+add("sections-meta", MALFORMED, "7.1", "meta of another length", sections(lambda s: [plain(s[0].stored + bytes(4)), s[1]]))
+add("planes-width", MALFORMED, "7.2", "a width of 0", planes(lambda s: [plain(struct.pack("<2I", 0, 6)), *s[1:]]))
+add("planes-width-most", MALFORMED, "7.2", "a width of 17", planes(lambda s: [plain(struct.pack("<2I", 17, 17)), *(plain(b"\0") for _ in range(17))]))
+add("planes-uneven", MALFORMED, "7.2", "payloads that the width does not divide", planes(lambda s: [plain(struct.pack("<2I", 2, 5)), *s[1:]]))
+add("planes-streams", MALFORMED, "7.2", "a plane of another length", planes(lambda s: [s[0], plain(s[1].stored + b"\0"), s[2]]))
+add("classes-number", MALFORMED, "7.3", "a class number beyond the streams", classes(part(2, lambda d: b"\x02" + d[1:])))
+add("classes-left", MALFORMED, "7.3", "a class stream that is not used up", classes(part(5, lambda d: d + b"\0")))
+add("classes-short", MALFORMED, "7.3", "a class stream that runs out", classes(part(5, lambda d: d[:-1])))
+add("classes-unit", MALFORMED, "7.3", "a unit of 0", classes(part(0, put(12, bytes(4)))))
+add("classes-axis", MALFORMED, "7.3", "an axis of 2", classes(part(0, put(18, b"\x02"))))
+add("classes-divide", MALFORMED, "7.3", "column-major order with units that do not divide", classes(part(0, put(18, b"\x01"))))
+add("classes-flags", MALFORMED, "7.3", "a flag that is not known", classes(part(0, put(16, b"\x02"))))
+add("classes-few", MALFORMED, "7.3", "four streams", classes(lambda s: s[:4]))
+add("classes-weights", LIMIT, "12", "a member of more weights than a block has", classes(part(0, put(0, struct.pack("<I", (1 << 19) + 1)))))
+add("classes-index", MALFORMED, "7.3", "an outlier index that overflows", classes(part(3, lambda d: b"\xff" * len(d))))
+
+
+# 6 Layers, 4 Numbers
+W, V = ("w", 0, 0), ("w", 2, 0)
+
+
+def base(change: Callable[[bytes], bytes], **recipe: Any) -> Callable[[], Recipe]:  # noqa: ANN401
+    """Return a maker that changes the base layer of twelve weights in three segments.
+
+    Symbols start at byte 7; weights 6 and 7 are the outliers, their indices start at byte 23.
+    """
+    return spoiled("payload", only(W, change), **recipe)
+
+
+def lone(key: Key, change: Callable[[bytes], bytes], tensor: Tensor) -> Callable[[], Recipe]:
+    """Return a maker that changes one layer of a tensor."""
+    return lambda: whole(tensor, hooks={"payload": only(key, change)})
+
+
+def f16(planes: int = 1) -> Tensor:
+    """Return F16 weights: 1.25 in a bin of width 2^-10, an outlier, and 3 subnormal in bin 0."""
+    return one("F16", [0x3D00, 0x7C00, 0x0003], [-6], planes=planes)
+
+
+def live_zero() -> Recipe:
+    """Return a sparse block in which the first weight lost its last bit and so became zero.
+
+    The block digest follows, for the weight's bytes are what the layers say.
+    """
+    tensor = one("BF16", [0x0001, 0x3F80, 0x8000], [-7], sparse=True)
+    block = pack_words("BF16", [0x0000, 0x3F80, 0x8000])
+
+    def change(records: list[Any], _: object) -> list[Any]:
+        records[0][7] = digest(block)
+        return records
+
+    hooks = {"payload": only(V, lambda d: put(1, bytes([d[1] & 0xFE]))(d)), "records": change}
+    return Recipe([tensor], hooks=hooks)
+
+
+def missing() -> Recipe:
+    """Return a source file with a tensor that is not stored."""
+    recipe = whole(bias(), one("BF16", [0x3F80], [-7]))
+    recipe.tensors = recipe.tensors[:1]
+    return recipe
+
+
+add("base-flag", MALFORMED, "6.1", "a flag that is not known", base(put(0, b"\x02")))
+add("base-short", MALFORMED, "6.1", "a byte is missing at the end", base(lambda d: d[:-1]))
+add("base-long", MALFORMED, "6.1", "a byte behind the outliers", base(lambda d: d + b"\0"))
+add("base-count", MALFORMED, "6.1", "an outlier count of four thousand million", base(put(19, b"\xff" * 4)))
+add("step-limit", LIMIT, "12", "K = 2001", base(put(1, struct.pack("<h", 2001))))
+add("step-limit-negative", LIMIT, "12", "K = -2001", base(put(1, struct.pack("<h", -2001))))
+add("symbol-255", MALFORMED, "4", "the symbol of a sparse zero in a block that is not sparse", base(put(7, b"\xff")))
+add("outlier-order", MALFORMED, "6.1", "outliers that descend", base(lambda d: put(23, struct.pack("<2I", 7, 6))(d)))
+add("outlier-index", MALFORMED, "6.1", "an outlier beyond the block", base(put(27, struct.pack("<I", 12))))
+add("outlier-symbol", MALFORMED, "6.1", "symbol 127 without an outlier", base(put(7, b"\x7f")))
+add("outlier-needless", MALFORMED, "4", "an outlier that has a symbol of its own", base(put(31, struct.pack("<H", 0x3C00))))
+add("digits-short", MALFORMED, "6.2", "a refinement layer without its last byte", lone(("w", 1, 0), lambda d: d[:-1], f16()))
+add("digits-pad", MALFORMED, "3", "unused bits of a refinement layer that are not zero", lone(("w", 1, 0), lambda d: put(1, bytes([d[1] | 0x80]))(d), f16()))
+add("digits-outlier", MALFORMED, "4", "an outlier with a digit", lone(("w", 1, 0), lambda d: put(0, bytes([d[0] | 0x10]))(d), f16()))
+add("exact-short", MALFORMED, "6.3", "an exact layer without its last byte", lone(V, lambda d: d[:-1], f16()))
+add("exact-long", MALFORMED, "6.3", "a byte behind the exact layer", lone(V, lambda d: d + b"\0", f16()))
+add("exact-pad", MALFORMED, "3", "unused bits of an exact layer that are not zero", lone(V, lambda d: d[:-1] + bytes([d[-1] | 0x80]), f16(0)))
+add("exact-x", MALFORMED, "4", "x > top", lone(V, put(0, b"\x05"), f16()))
+add("exact-plane", MALFORMED, "4", "a plane byte with bits that the weight does not lack", lone(V, put(1, b"\x80"), f16()))
+add("exact-plane-outlier", MALFORMED, "6.3", "an outlier with a plane byte", lone(V, put(2, b"\x01"), f16()))
+add("exact-nan", MALFORMED, "4", "bits that make NaN of a weight that is no outlier", lone(V, lambda d: bytes([d[0] | 3]), one("F8_E4M3", [0x7C], [3])))
+add("exact-above", MALFORMED, "4", "a bin above the largest finite value", lone(W, put(3, b"\x7e"), one("F8_E4M3", [0x7C], [3])))
+add("exact-grid", MALFORMED, "4", "a bin that is not on the source grid", lone(W, put(3, b"\x7d"), one("F8_E4M3", [0x48], [-4])))
+add("sparse-live-zero", MALFORMED, "4", "a zero of a sparse block with a live symbol", live_zero)
+add("layer-digest", DIGEST, "10", "the record names another layer", record(1, 8, lambda d: [d[0], flip(d[1]), d[2]]))
+add("block-digest", DIGEST, "10", "the record names another block", record(1, 7, flip))
+add("file-digest", DIGEST, "10", "the record names another file", record(2, 5, flip))
+add("file-unknown-tensor", MALFORMED, "10", "the source file lists a tensor that is not there", missing)
