@@ -64,5 +64,6 @@ def ratios(path: Path, rows: Sequence[Sequence[Cell]]) -> None:
     axis.set_yticks(at, [str(row[0]) for row in rows])
     axis.set(xlabel="error / error of Q4_0 (smaller is better)")
     axis.grid(visible=True, axis="x", alpha=0.3)
-    axis.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=3, frameon=False)
+    axis.invert_yaxis()
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(path, dpi=110)

@@ -83,12 +83,12 @@ def unpack(
 def _text(result: "UnpackResult") -> str:
     from p2u_cli import render
 
-    same = "the source file, bit for bit" if result.identical else "not the source file itself"
+    same = "identical, bit for bit" if result.identical else "not identical"
     rows = [
         ("unpacked", escape(str(result.path))),
         ("tier", escape(result.tier)),
         ("tensors", f"{result.tensors:,}"),
         ("size", f"{result.bytes:,} bytes"),
-        ("content", same),
+        ("source", same),
     ]
     return render.facts(rows)

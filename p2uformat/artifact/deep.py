@@ -129,7 +129,7 @@ class DeepCheck:
         except CorruptData as error:
             file.whole = False
             error.region = error.region or "file"
-            self._findings.append(Finding(Stage.DECODE, Damage.of(error, "file")))
+            self._findings.append(Finding(Stage.FILE, Damage.of(error, "file")))
         return []
 
     def _check_bounds(self, stored: StoredTensor, step: int) -> None:

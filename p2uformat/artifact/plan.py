@@ -267,7 +267,7 @@ def _anchor(block: BlockPlan) -> NDArray[np.int16]:
 
 
 def _segments(pairs: list[tuple[TensorPlan, BlockPlan]]) -> Segments:
-    sizes, values, weights = [], [], []
+    sizes, values, weights, sparse = [], [], [], []
     for tensor, block in pairs:
         count = len(_anchor(block))
         size = np.full(count, tensor.segment, np.int64)
@@ -275,12 +275,14 @@ def _segments(pairs: list[tuple[TensorPlan, BlockPlan]]) -> Segments:
         sizes.append(size)
         values.append(np.full(count, 8 * tensor.geometry.element_size, np.int64))
         weights.append(np.full(count, tensor.weight))
+        sparse.append(np.full(count, block.sparse))
     return Segments(
         np.concatenate([block.counts for _, block in pairs if block.counts is not None]),
         np.concatenate([_anchor(block) for _, block in pairs]),
         np.concatenate(sizes),
         np.concatenate(values),
         np.concatenate(weights),
+        np.concatenate(sparse),
     )
 
 

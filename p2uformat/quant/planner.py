@@ -39,7 +39,7 @@ _OUTLIER_BITS = 32  # the index; the value is added
 _STEP_BITS = 2  # a step exponent, entropy coded
 _CALIBRATIONS = 6
 _CLASS_LIMITS = (-20, 28)
-_MAX_RATE = 9 * ONE_BIT
+_OUTLIER_SHARE = 16
 _SLICE = 1 << 12
 
 
@@ -59,6 +59,8 @@ class Segments:
         Bits of a source value, which an outlier costs.
     sensitivity : ndarray of float64, shape (n,)
         Weight of the segment's squared error.
+    sparse : ndarray of bool, shape (n,)
+        Whether its zeros have symbols of their own, and so nothing beyond them.
     """
 
     counts: NDArray[np.unsignedinteger]
@@ -66,6 +68,7 @@ class Segments:
     sizes: NDArray[np.int64]
     value_bits: NDArray[np.int64]
     sensitivity: NDArray[np.float64]
+    sparse: NDArray[np.bool_]
 
     @property
     def weights(self) -> int:
@@ -103,12 +106,14 @@ class Plan:
         digits : int
             Digits of the last lossy tier.
         """
-        out = self.rates // ONE_BIT + digits * segments.sizes
+        zeros = np.where(segments.sparse, segments.counts[:, 0].astype(np.int64), 0)
+        out = self.rates // ONE_BIT + digits * (segments.sizes - zeros)
         for bits in np.unique(mantissa).tolist():
             left = remainders(bits, digits)
             for j in np.unique(self.choice).tolist():
                 rows = np.flatnonzero((mantissa == bits) & (self.choice == j))
                 out[rows] += _product(segments.counts, left[j][:, None], rows)[:, 0]
+                out[rows] -= zeros[rows] * left[j, 0]
         return out
 
 
@@ -133,6 +138,9 @@ class _Pricer:
         )
         self.fixed = (spent + _STEP_BITS) * ONE_BIT  # signs, outliers, the step exponent
         self.rate = self.fixed.copy()
+        # Past this a finer step only turns weights into outliers, which are exact, and dear.
+        numbers = segments.sizes - segments.counts[:, 0].astype(np.int64)
+        self.barred = outliers * _OUTLIER_SHARE > np.maximum(numbers, 1)[:, None]
 
     def _distortions(self) -> NDArray[np.float64]:
         raw = _product(self.segments.counts, distortions().T).astype(np.float64)
@@ -167,9 +175,8 @@ class _Pricer:
     def choose(self, slope: float) -> NDArray[np.int64]:
         """Return the best candidate of each segment at a slope."""
         cost = self.distortion + self.rate.astype(np.float64) * slope
-        per_weight = self.rate // np.maximum(self.segments.sizes, 1)[:, None]
-        cost = np.where(per_weight > _MAX_RATE, np.inf, cost)
-        # Where everything is above the cap, the cheapest candidate is the answer.
+        cost = np.where(self.barred, np.inf, cost)
+        # Where every candidate is barred, the cheapest is the answer.
         hopeless = np.isinf(cost).all(1)
         best = np.argmin(cost, axis=1)
         best[hopeless] = np.argmin(self.rate[hopeless], axis=1)

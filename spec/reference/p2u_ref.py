@@ -11,12 +11,13 @@ import math
 import re
 import struct
 import sys
+from collections import namedtuple
 from fractions import Fraction
 from functools import lru_cache
 from itertools import accumulate, islice, pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import zstandard
 from blake3 import blake3
@@ -123,34 +124,17 @@ def conform(value: Any, form: Any, what: str) -> None:
         good = isinstance(value, list) and (isinstance(form, list) or len(value) == len(form))
         for i, item in enumerate(value if good else ()):
             conform(item, form[i % len(form)], what)
-    elif isinstance(form, range | int):
-        good = (
-            isinstance(value, int) and value in form
-            if isinstance(form, range)
-            else (isinstance(value, bytes) and len(value) == form)
-        )
+    elif isinstance(form, range):
+        good = isinstance(value, int) and value in form
+    elif isinstance(form, int):
+        good = isinstance(value, bytes) and len(value) == form
     else:
         good = isinstance(form, type) and isinstance(value, form)
     need(good, f"{what}: another type, range or number of values than stated")
 
 
-TWO = Fraction(2)
-
-
-class Float(NamedTuple):
-    """A source dtype; ``floor`` is emin - M, ``largest`` the magnitude word of F."""
-
-    size: int
-    mantissa: int
-    floor: int
-    largest: int
-
-    def value(self, word: int) -> Fraction:
-        exponent, fraction = divmod(word, 1 << self.mantissa)
-        significand = fraction + (1 << self.mantissa if exponent else 0)
-        return significand * TWO ** (max(exponent, 1) - 1 + self.floor)
-
-
+# Source dtypes: bytes, M, emin - M, magnitude word of F
+TWO, Float = Fraction(2), namedtuple("Float", "size mantissa floor largest")
 FLOATS = {"F64": Float(8, 52, -1074, 0x7FEFFFFFFFFFFFFF), "F32": Float(4, 23, -149, 0x7F7FFFFF)}
 FLOATS |= {"F16": Float(2, 10, -24, 0x7BFF), "BF16": Float(2, 7, -133, 0x7F7F)}
 FLOATS |= {"F8_E4M3": Float(1, 3, -9, 0x7E), "F8_E5M2": Float(1, 2, -16, 0x7B)}
@@ -158,26 +142,25 @@ SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E8M0": 1, "U16": 2, "I16": 2, "U32": 4
 SIZES |= {"U64": 8, "I64": 8, "C64": 8} | {name: dtype.size for name, dtype in FLOATS.items()}
 
 
+def source_value(dtype: Float, word: int) -> Fraction:
+    exponent, fraction = divmod(word, 1 << dtype.mantissa)
+    significand = fraction + (1 << dtype.mantissa if exponent else 0)
+    return significand * TWO ** (max(exponent, 1) - 1 + dtype.floor)
+
+
 # 4 Numbers
 @lru_cache(1 << 16)
 def magnitude(dtype: Float, n: int, step: int, deltas: tuple[int, ...]) -> int:
     """Return the magnitude word of n * 2^step or, given deltas, of what stands for the bin n."""
-    value, largest = n * TWO**step, dtype.value(dtype.largest)
+    value, largest = n * TWO**step, source_value(dtype, dtype.largest)
     unit = max((n.bit_length() - 1 if n else -1) + step - dtype.mantissa, dtype.floor)
-    good = value % TWO**unit == 0 and value <= largest
-    need(good, "n * 2^Kt is no value of the source dtype")
+    need(value % TWO**unit == 0 and value <= largest, "n * 2^Kt is not a source value")
     if deltas and unit < step:
         guess = value + deltas[n > 0] * TWO ** (step - 8)
         value = min(guess, (n + 1) * TWO**step - TWO**unit, largest)
     log2 = value.numerator.bit_length() - value.denominator.bit_length()
     unit = max(log2 - dtype.mantissa, dtype.floor) if value else dtype.floor
     return ((unit - dtype.floor) << dtype.mantissa) + round(value / TWO**unit)
-
-
-def is_outlier(dtype: Float, bits: int, step: int, sparse: int) -> bool:
-    negative, word = divmod(bits, 128 << 8 * (dtype.size - 1))
-    m = math.floor(dtype.value(word) * TWO**-step) if word <= dtype.largest else 127
-    return m + (sparse & negative) >= 127
 
 
 # 6 Layers
@@ -193,11 +176,12 @@ def rebuild(record: Any, weights: int, layers: list[bytes], digits: list[int]) -
     index = cursor.numbers(*cursor.numbers(1, "I"), "I")
     outliers = {i: int.from_bytes(cursor.take(dtype.size), "little") for i in index}
     cursor.done()
-    need(flags < 2 and (flags or 255 not in symbols), "base layer: an unknown flag or symbol")
     good = index == [i for i, symbol in enumerate(symbols) if symbol == 127]
-    need(good, "outliers and symbols 127 disagree")
-    for i, bits in outliers.items():
-        need(is_outlier(dtype, bits, steps[i // record.segment], flags), f"{i} is no outlier")
+    need(good and flags < 2 and (flags or 255 not in symbols), "base layer: flags or symbols")
+    for i, (negative, word) in ((i, divmod(bits, sign)) for i, bits in outliers.items()):
+        m = source_value(dtype, word) / TWO ** steps[i // record.segment]
+        good = word > dtype.largest or m + (flags & negative) >= 127
+        need(good, f"weight {i} is no outlier")
     result = [outliers.get(i, sign * (symbol == 254)) for i, symbol in enumerate(symbols)]
     live = [i for i, symbol in enumerate(symbols) if not (flags and symbol >= 254)]
     rows = [(i, symbols[i] & 127, steps[i // record.segment]) for i in live]
@@ -205,9 +189,9 @@ def rebuild(record: Any, weights: int, layers: list[bytes], digits: list[int]) -
         cursor, width = Cursor(layers[t], "refinement layer"), digits[t] - digits[t - 1]
         rows = [(i, n << width | cursor.bits(width), k - width) for i, n, k in rows]
         cursor.done()
-    rest = [[i, n, k] for i, n, k in rows if i not in outliers]
     good = all(n == 127 << digits[lossy - 1] for i, n, _ in rows if i in outliers)
     need(good, "an outlier has digits")
+    rest = [row for row in rows if row[0] not in outliers]
     if len(layers) <= len(digits):
         deltas = tuple(record.figures[lossy - 1][:2])
         for i, n, k in rest:
@@ -215,16 +199,15 @@ def rebuild(record: Any, weights: int, layers: list[bytes], digits: list[int]) -
     else:  # 6.3
         cursor = Cursor(layers[-1], "exact layer")
         fields = iter(cursor.numbers(sum(not n for _, n, _ in rest), "BH"[dtype.size == 8]))
-        planes = [
-            dict(zip(live, cursor.take(len(live)), strict=True)) for _ in range(record.planes)
-        ]
-        good = not any(plane[i] for i in outliers for plane in planes)
-        need(good, "an outlier has plane bytes")
-        for i, n, k in rest:
+        planes = [cursor.take(len(live)) for _ in range(record.planes)]
+        for j, (i, n, k) in enumerate(rows):
             lacks = max(0, min(dtype.mantissa - max(n.bit_length() - 1, 0), k - dtype.floor))
-            low = sum(plane[i] << 8 * j for j, plane in enumerate(planes))
+            lacks = 0 if i in outliers else lacks
+            low = int.from_bytes(bytes(plane[j] for plane in planes), "little")
             low |= cursor.bits(max(0, lacks - 8 * len(planes))) << 8 * len(planes)
             need(low >> lacks == 0, "a plane holds bits that the weight does not lack")
+            if i in outliers:
+                continue
             if n:
                 word = magnitude(dtype, n, k, ()) | low
             else:
@@ -271,7 +254,7 @@ def read_chunk(data: bytes, codec: int) -> list[bytes]:
     cursor.done()
     meta, *streams = [Cursor(read_stream(*stream), "stream") for stream in stored]
     if codec == 1:  # 7.1
-        need(streams, "sections: none")
+        need(streams, "sections: no section")
         lengths = [meta.numbers(len(streams), "I") for _ in range(members)]
         payloads = [b"".join(map(Cursor.take, streams, row)) for row in lengths]
     elif codec == 2:  # 7.2
@@ -322,7 +305,7 @@ TENSOR = (range(2), str, UINT, str, [UINT], str, list, bytes, [bytes], dict)
 FILE = (range(2), str, UINT, str, UINT, 32, list, bytes, dict)
 OPAQUE, FIGURE = (UINT, UINT), (range(1 << 32), SIGNED)
 BITPLANE = (UINT, UINT, [(range(256), range(256), SIGNED, FIGURE)], FIGURE)
-CHUNK, ENCODING_PAGE = (UINT, UINT, UINT, object), ([list], [[(UINT, UINT)]], dict)
+ENCODING_PAGE = ([(UINT, UINT, UINT, object)], [[(UINT, UINT)]], dict)
 
 
 class Record:
@@ -331,20 +314,18 @@ class Record:
     def __init__(self, row: list[Any], tiers: int) -> None:
         self.row, (self.is_file, self.name, _, self.dtype, shape, quantizer, more) = row, row[:7]
         self.shape, self.bitplane = tuple([] if self.is_file else shape), quantizer == "bitplane"
-        self.blocks, self.largest = list[tuple[int, list[bytes], list[Any]]](), -9999
+        self.blocks, self.largest, self.figures = list[Any](), -9999, list[Any]()
         limit(len(self.shape), MAX_RANK, "rank")
         limit(math.prod(self.shape), MAX_ELEMENTS, "elements")
-        good = self.is_file or quantizer in ("bitplane", "opaque")
-        need(good, f"quantizer {quantizer}", "unsupported-format")
+        known = self.is_file or quantizer in ("bitplane", "opaque")
+        need(known, f"quantizer {quantizer}", "unsupported-format")
         conform(more, BITPLANE if self.bitplane else OPAQUE, "parameters")
         self.tiers = range(tiers) if self.bitplane else range(more[0], more[0] + 1)
         need(self.tiers.stop <= tiers, "no such tier")
         self.unit, self.elements = SIZES.get(self.dtype, 1), math.prod(self.shape)
         row_length = self.shape[-1] if len(self.shape) > 1 else self.elements
         if self.is_file:  # 8.3
-            bad = {"", ".", ".."}.intersection(self.name.split("/")) or {"\\", "\0"} & set(
-                self.name
-            )
+            bad = {"", ".", ".."} & set(self.name.split("/")) or {"\\", "\0"} & set(self.name)
             need(not bad, "a path that is not relative")
             good = more[1] == shape if self.dtype == "plain" else more[1] <= shape
             need(good and self.dtype in ("plain", "safetensors"), "layout or length of a blob")
@@ -359,6 +340,9 @@ class Record:
             row_length = self.elements = more[1]
         else:
             need(more[1] == self.elements * self.unit, "shape and bytes disagree")
+        self.totals = (
+            (0, 0, shape) if self.is_file else (self.elements, self.elements * self.bitplane, 0)
+        )
         # 5 Blocks: a run of `run` elements is cut by itself, into blocks of `whole`
         self.whole, self.run = MAX_BLOCK_ELEMENTS, max(row_length, 1)
         if row_length <= MAX_BLOCK_ELEMENTS:
@@ -377,8 +361,7 @@ class Artifact:
         need(len(data) >= 128, "shorter than the header", "incomplete")
         major, _, flags = struct.unpack_from("<HHI", data, 8)
         need(major == 1, f"major version {major}", "unsupported-format")
-        good = blake3(data[:112]).digest(16) == data[112:128]
-        need(good, "header digest", "digest-mismatch")
+        need(blake3(data[:112]).digest(16) == data[112:128], "header digest", "digest-mismatch")
         need(flags == 0, f"flags {flags:#x}", "unsupported-format")
         size, other_size, manifest, length, entries = struct.unpack_from("<IIQQQ", data, 80)
         limit(max(size, other_size), MAX_ROOT_BYTES, "length of a root")
@@ -400,19 +383,16 @@ class Artifact:
         need(good, "the roots do not belong together")
         pages = [self.page(*a, *b) for a, b in zip(root["pages"], other["pages"], strict=True)]
         need(all(r.count == len(r.blocks) for r in self.records[-1:]), "blocks are missing")
-        tensors = [record for record in self.records if not record.is_file]
-        totals = [sum(r.elements for r in tensors), sum(r.elements for r in tensors if r.bitplane)]
-        totals.append(sum(record.row[4] for record in self.records if record.is_file))
+        totals = [sum(record.totals[i] for record in self.records) for i in range(3)]
         need(totals == root["totals"], f"totals: expected {totals}, got {root['totals']}")
         self.chunks = [chunk for page in pages for chunk in page]
         good = len(self.chunks) == entries and self.at + 8 * entries == manifest
         need(good, "pages and table do not fill the manifest")
-        end, first = manifest, dict[bytes, Any]()
+        end, first = manifest, dict[tuple[int, bytes], Any]()
         for chunk in sorted(self.chunks, key=lambda chunk: chunk.tier):  # stable: then by page
-            chunk.offset = first.setdefault(chunk.id, chunk).offset
-            need(first[chunk.id].length == chunk.length, "a chunk with two lengths")
-            if first[chunk.id] is chunk:
-                chunk.offset, end = end, end + chunk.length
+            same = first.setdefault((chunk.tier, chunk.id), chunk)
+            need(same.length == chunk.length, "a chunk with two lengths")
+            chunk.offset, end = (end, end + chunk.length) if same is chunk else (same.offset, end)
         table = list(struct.unpack_from(f"<{entries}Q", data, self.at))
         good = table == [chunk.offset for chunk in self.chunks] and end == length
         need(good, "table or file length contradict the layout")
@@ -447,9 +427,7 @@ class Artifact:
         page = self.cut(other_size, other_name, "encoding page")
         conform(page, ENCODING_PAGE, "encoding page")
         layers, used, chunks = iter(page[1]), set[int](), list[Any]()
-        for row in page[0]:
-            conform(row, CHUNK, "chunk entry")
-            tier, codec, length, name = row
+        for tier, codec, length, name in page[0]:
             need(codec < 4, f"codec {codec}", "unsupported-format")
             conform(name, 32 if codec else type(None), "chunk id")
             limit(length, MAX_CHUNK_BYTES, "length of a chunk")
@@ -496,16 +474,15 @@ class Artifact:
 
 
 # 10 Reader algorithms
-Tensor = tuple[str, tuple[int, ...], bytes]
-
-
-def read(path: str | Path, tier: str | None = None) -> dict[str, Tensor]:
+def read(
+    path: str | Path, tier: str | None = None
+) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
     """Check a file up to a tier (the last complete one), return name -> (dtype, shape, bytes)."""
     artifact = Artifact(Path(path).read_bytes())
     if tier not in (None, *artifact.tiers):
         raise ValueError(f"expected a tier of {artifact.tiers}, got {tier!r}")
-    good = artifact.complete if tier is None else tier in artifact.complete
-    need(good, "the tier is not whole", "incomplete")
+    whole = artifact.complete if tier is None else tier in artifact.complete
+    need(whole, "the tier is not whole", "incomplete")
     level = artifact.tiers.index(tier or artifact.complete[-1])
     wanted = [chunk for chunk in artifact.chunks if chunk.tier <= level]
     for chunk in wanted:
@@ -515,48 +492,40 @@ def read(path: str | Path, tier: str | None = None) -> dict[str, Tensor]:
     for chunk in wanted:
         chunk.payloads = read_chunk(chunk.data, chunk.codec)
     # All decoding comes before the first layer digest, these before block digests, then files
-    found, wrong = dict[tuple[int, str], bytes](), [list[str](), list[str]()]
-    for record in (record for record in artifact.records if record.tiers[0] <= level):
+    found, late = dict[tuple[int, str], bytes](), list[tuple[int, str]]()
+    records = [record for record in artifact.records if record.tiers[0] <= level]
+    for record in records:
         parts = []
         for number, (size, (name, *names), uses) in enumerate(record.blocks):
-            uses = [(chunk, slot) for chunk, slot in uses if chunk.tier <= level]
-            need(all(slot < len(chunk.payloads) for chunk, slot in uses), "slot out of range")
-            layers = [chunk.payloads[slot] for chunk, slot in uses]
-            what = f"{record.name!r} block {number}"
-            parts.append(
-                rebuild(record, size, layers, artifact.digits) if record.bitplane else layers[0]
-            )
-            need(len(parts[-1]) == size * record.unit, f"{what}: wrong length")
-            pairs = zip(layers, names, strict=False)
-            wrong[0] += [
-                f"layer digest of {what}" for layer, n in pairs if blake3(layer).digest() != n
-            ]
-            if record.tiers[-1] <= level and blake3(parts[-1]).digest() != name:
-                wrong[1].append(f"block digest of {what}")
+            held = [use for use in uses if use[0].tier <= level]
+            need(all(slot < len(chunk.payloads) for chunk, slot in held), "slot out of range")
+            layers = [chunk.payloads[slot] for chunk, slot in held]
+            block = layers[0]
+            if record.bitplane:
+                block = rebuild(record, size, layers, artifact.digits)
+            need(len(block) == size * record.unit, f"length of block {number} of {record.name!r}")
+            parts.append(block)
+            good = all(blake3(a).digest() == b for a, b in zip(layers, names, strict=False))
+            late += [] if good else [(0, f"layer digest in block {number} of {record.name!r}")]
+            good = record.tiers[-1] > level or blake3(block).digest() == name
+            late += [] if good else [(1, f"block digest of block {number} of {record.name!r}")]
         found[record.is_file, record.name] = b"".join(parts)
-        for t, (_, _, bound, _) in enumerate(record.figures if record.bitplane and parts else ()):
-            need(bound == record.largest - artifact.digits[t], f"error bound of {record.name!r}")
-    need(not wrong[0] + wrong[1], "; ".join(wrong[0] + wrong[1]), "digest-mismatch")
-    for record in artifact.records if level == len(artifact.tiers) - 1 else ():
-        if record.is_file:
-            check_file(record, found)
-    tensors = [r for r in artifact.records if (0, r.name) in found and not r.is_file]
-    return {r.name: (r.dtype, r.shape, found[0, r.name]) for r in tensors}
-
-
-def check_file(record: Record, found: dict[tuple[int, str], bytes]) -> None:
-    data = found[1, record.name]
-    if record.dtype == "safetensors":
+        for t, figure in enumerate(record.figures if parts else ()):
+            good = figure[2] == record.largest - artifact.digits[t]
+            need(good, f"error bound of {record.name!r}")
+    need(not late, min(late, default=(0, ""))[1], "digest-mismatch")
+    for record in records if level == len(artifact.digits) else ():
+        data = found[record.is_file, record.name]
         try:
-            header = json.loads(data[8:])
-            header.pop("__metadata__", None)
-            spans = sorted((header[name]["data_offsets"], name) for name in header)
-            data += b"".join(found[0, name] for _, name in spans)
+            spans = json.loads(data[8:]) if record.dtype == "safetensors" else {}
+            spans = [(spans[n]["data_offsets"], n) for n in spans if n != "__metadata__"]
+            data += b"".join(found[0, n] for _, n in sorted(spans))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RefError("malformed", f"the head of {record.name!r}: {error!r}") from None
-    need(len(data) == record.row[4], f"{record.name!r} has another size")
-    good = blake3(data).digest() == record.row[5]
-    need(good, f"digest of the file {record.name!r}", "digest-mismatch")
+        same = not record.is_file or blake3(data).digest() == record.row[5]
+        need(not record.is_file or len(data) == record.row[4], f"size of {record.name!r}")
+        need(same, f"digest of the file {record.name!r}", "digest-mismatch")
+    return {r.name: (r.dtype, r.shape, found[0, r.name]) for r in records if not r.is_file}
 
 
 def main() -> int:

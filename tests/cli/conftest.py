@@ -44,7 +44,7 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture(scope="session")
-def command() -> str:
+def installed() -> str:
     """The path of the installed ``p2u`` that belongs to this interpreter."""
     scripts = sysconfig.get_path("scripts")
     found = shutil.which("p2u", path=os.pathsep.join([scripts, str(Path(sys.executable).parent)]))
@@ -67,11 +67,11 @@ INTERRUPTIBLE = (
 
 
 @pytest.fixture(scope="session")
-def start(command: str) -> Callable[..., "subprocess.Popen[bytes]"]:
+def start(installed: str) -> Callable[..., "subprocess.Popen[bytes]"]:
     """Start the installed command so that Ctrl-C can reach it, and return the running process."""
 
     def started(*arguments: "str | os.PathLike[str]", **streams: Any) -> "subprocess.Popen[bytes]":
-        line = [sys.executable, "-c", INTERRUPTIBLE, command, *map(os.fspath, arguments)]
+        line = [sys.executable, "-c", INTERRUPTIBLE, installed, *map(os.fspath, arguments)]
         env = environment(TERM="xterm")
         return subprocess.Popen(line, stdin=subprocess.DEVNULL, env=env, **streams)
 
@@ -79,12 +79,12 @@ def start(command: str) -> Callable[..., "subprocess.Popen[bytes]"]:
 
 
 @pytest.fixture(scope="session")
-def p2u(command: str) -> Run:
+def p2u(installed: str) -> Run:
     """Run the installed command and return code, standard output and standard error."""
 
     def run(*arguments: "str | os.PathLike[str]", cwd: Path | None = None, **env: str) -> Result:
         done = subprocess.run(
-            [command, *map(os.fspath, arguments)],
+            [installed, *map(os.fspath, arguments)],
             capture_output=True,
             check=False,
             cwd=cwd,
@@ -151,7 +151,7 @@ def model(path: Path, *, rows: int = 512, seed: int = 1) -> Path:
         "layer.0.bias": weights(256, seed=seed + 2),
         "positions": np.arange(77, dtype=np.int64),
         "empty": np.zeros((0, 4), np.float32),
-        "scale": np.float32(0.125).reshape(()),
+        "scale": np.array(0.125, np.float32),
     }
     save_file(tensors, path, metadata={"format": "np", "made by": "a test"})
     return path

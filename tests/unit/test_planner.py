@@ -17,7 +17,7 @@ def _segments(values: np.ndarray, size: int = 1024) -> Segments:
     count = len(stats.anchor)
     sizes = np.full(count, size, np.int64)
     return Segments(
-        stats.counts, stats.anchor, sizes, np.full(count, 32), np.ones(count)
+        stats.counts, stats.anchor, sizes, np.full(count, 32), np.ones(count), np.zeros(count, bool)
     )
 
 
@@ -59,7 +59,7 @@ def test_sensitivity_moves_bits() -> None:
     plain = _segments(values)
     weight = np.ones(len(plain.sizes))
     weight[:64] = 100.0
-    moved = Segments(plain.counts, plain.anchor, plain.sizes, plain.value_bits, weight)
+    moved = Segments(plain.counts, plain.anchor, plain.sizes, plain.value_bits, weight, plain.sparse)
     steps = make_plan(moved, 4.0).steps
     assert np.median(steps[:64]) <= np.median(steps[64:]) - 2
 
