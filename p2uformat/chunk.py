@@ -190,12 +190,12 @@ class _Classes:
         if int(units.sum()) != len(class_map):
             raise Malformed("a chunk's class numbers do not fit its units")
         streams = _Streams(frame, class_map)
-        places = {name: 0 for name in ("step", "unit", "gap", "value")}
+        places = dict.fromkeys(("step", "unit", "gap", "value"), 0)
         payloads = []
         for row, count in zip(table.tolist(), units.tolist(), strict=True):
             weights, segments, outliers, unit, flags, size, axis = row
             cut = class_map[places["unit"] : places["unit"] + count]
-            symbols = scale_classes.join(unit, weights, bool(axis), cut, streams.take)
+            symbols = scale_classes.join(unit, weights, cut, streams.take, transposed=bool(axis))
             index = np.cumsum(gaps[places["gap"] : places["gap"] + outliers], dtype=np.uint32)
             payloads.append(
                 b"".join(

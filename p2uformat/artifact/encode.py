@@ -1,4 +1,4 @@
-"""The second read of a source: blocks to layers, layers to chunks, records and pages as they come."""
+"""The second read of a source: blocks to layers, layers to chunks, records, pages."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ _OPAQUE_ALONE = 1 << 17  # bytes
 _OPAQUE_GROUP = 1 << 18
 _GROUP_MEMBERS = 1024
 _RECORD_SLACK = 4096  # bytes of a record beside its digests, name and shape; far above any
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedBlock:
@@ -141,9 +142,7 @@ class Encoder:
         for record, first in _tensor_records(plan, blocks, digests, sums, self._policy):
             self._add(record, places[first : first + record.block_count])
 
-    def file(
-        self, record: Callable[[bytes], FileRecord], blob: bytes, geometry: Geometry
-    ) -> None:
+    def file(self, record: Callable[[bytes], FileRecord], blob: bytes, geometry: Geometry) -> None:
         """Add a file's record; its blob travels like an opaque tensor of bytes."""
         pieces = [blob[slice(*geometry.block_range(i))] for i in range(geometry.blocks())]
         made = record(b"".join(digest(piece) for piece in pieces))
@@ -311,7 +310,7 @@ def _tensor_records(
 
 
 def _encoding_page(page: _Page, order: Callable[[ChunkEntry], tuple[int, int]]) -> EncodingPage:
-    """Number the page's chunks, tiers ascending, in the order in which they were stored."""
+    """Return a page whose chunks are numbered tier by tier, in the order they were stored."""
     entries: dict[tuple[int, bytes, int], ChunkEntry] = {}
     for places in page.places:
         for block in places:
@@ -320,9 +319,7 @@ def _encoding_page(page: _Page, order: Callable[[ChunkEntry], tuple[int, int]]) 
                 entry = place[0]
                 entries.setdefault((entry.tier, entry.id, entry.codec), entry)
     chunks = sorted(entries.values(), key=order)
-    numbers = {
-        (entry.tier, entry.id, entry.codec): number for number, entry in enumerate(chunks)
-    }
+    numbers = {(entry.tier, entry.id, entry.codec): number for number, entry in enumerate(chunks)}
     layers = []
     for record, places in zip(page.records, page.places, strict=True):
         per_layer = []

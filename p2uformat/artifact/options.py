@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import pairwise
 
 from p2uformat.errors import InvalidArgument
 from p2uformat.limits import MAX_DIGITS, MAX_TIERS
@@ -133,7 +134,7 @@ def _ladder(names: list[str]) -> list[int]:
         raise InvalidArgument(f"the tiers {','.join(names)} are no ladder", hint=hint)
     matches = [_LOSSY.fullmatch(name) for name in names[:-1]]
     numbers = [int(match.group(1)) for match in matches if match]
-    if len(numbers) != len(matches) or any(b <= a for a, b in zip(numbers, numbers[1:], strict=False)):
+    if len(numbers) != len(matches) or any(b <= a for a, b in pairwise(numbers)):
         raise InvalidArgument(f"the tiers {','.join(names)} are no ladder", hint=hint)
     if numbers[0] > 8 or numbers[-1] - numbers[0] > MAX_DIGITS:
         raise InvalidArgument(
@@ -165,5 +166,6 @@ def _override(glob: str, value: str) -> tuple[str, str, float]:
     if what == "weight":
         return glob, what, _positive(number, f"the weight of {glob!r}")
     raise InvalidArgument(
-        f"{glob!r} is set to {value!r}", hint="use exact, bits:N or weight:X, e.g. 'lm_head*=bits:6'"
+        f"{glob!r} is set to {value!r}",
+        hint="use exact, bits:N or weight:X, e.g. 'lm_head*=bits:6'",
     )

@@ -198,9 +198,7 @@ class _Job:
             known = self._parent.segment(tensor) if self._parent and fmt else None
             segment = known or segment_length(cut.row, weights, cut.step)
             planes = planes_of(fmt, self._policy.finest) if fmt else 0
-            plans.append(
-                TensorPlan(tensor.name, cut, fmt, segment, planes, rule.bits, rule.weight)
-            )
+            plans.append(TensorPlan(tensor.name, cut, fmt, segment, planes, rule.bits, rule.weight))
         return plans
 
     def _read(self, plan: TensorPlan, tensor: SourceTensor, start: int, stop: int) -> bytes:
@@ -233,5 +231,7 @@ class _Job:
         pages = encoder.finish()
         records = [record for content, _ in pages for record in content.records]
         cut = [len(page) for page in paginate(records)]
-        assert cut == [len(content.records) for content, _ in pages], "pages are not cut as SPEC.md says"
+        assert cut == [len(content.records) for content, _ in pages], (
+            "pages are not cut as SPEC.md says"
+        )
         return pages

@@ -1,7 +1,7 @@
 """The first read of a source: statistics of every block, and the plan made from them.
 
-Bounded memory: of a block only its histograms are kept, and of some blocks, evenly chosen, the words
-themselves, so that the planner can be calibrated against the size that a choice really has.
+Bounded memory: of a block only its histograms are kept, and of some blocks, evenly chosen, the
+words themselves, so that the planner can be calibrated against the size that a choice really has.
 """
 
 from __future__ import annotations
@@ -25,7 +25,16 @@ from p2uformat.quant.planner import Plan, Segments, make_plan
 from p2uformat.quant.split import OUTLIER, Split, base_symbols
 from p2uformat.tensor import Geometry
 
-__all__ = ["ALONE", "GROUP", "BlockPlan", "Grid", "TensorPlan", "groups_of", "plan_budget", "scan_block"]
+__all__ = [
+    "ALONE",
+    "GROUP",
+    "BlockPlan",
+    "Grid",
+    "TensorPlan",
+    "groups_of",
+    "plan_budget",
+    "scan_block",
+]
 
 Words = NDArray[np.unsignedinteger]
 Steps = NDArray[np.int16]
@@ -294,7 +303,8 @@ def _sample_bits(pairs: list[tuple[TensorPlan, BlockPlan]], steps: list[Steps]) 
         cuts, flags, exponents = [], [], []
         for place in group:
             tensor, block = pairs[chosen[place]]
-            assert tensor.fmt is not None and block.sample is not None
+            assert tensor.fmt is not None
+            assert block.sample is not None
             symbols = _symbols(
                 tensor.fmt, block.sample, steps[chosen[place]], tensor.segment, sparse=block.sparse
             )

@@ -1,4 +1,4 @@
-"""A tensor's sums over its blocks, and the parameters that follow from them (SPEC.md, 8.2 and 11)."""
+"""A tensor's sums over its blocks, and the parameters that follow (SPEC.md, 8.2 and 11)."""
 
 from __future__ import annotations
 
@@ -46,9 +46,7 @@ class TensorSums:
             self._energy[exponent] = self._energy.get(exponent, 0) + value
         self._highest = max(self._highest, other._highest)
 
-    def parameters(
-        self, segment: int, planes: int, digits: tuple[int, ...]
-    ) -> BitplaneParameters:
+    def parameters(self, segment: int, planes: int, digits: tuple[int, ...]) -> BitplaneParameters:
         """Return what the tensor's record says."""
         tiers = tuple(
             _tier(cells, self._highest - d) for cells, d in zip(self._cells, digits, strict=True)

@@ -1,7 +1,7 @@
 """Symbols sorted by scale class (SPEC.md, 7.3).
 
-Rows of a weight matrix differ in scale. Units of like mean magnitude share a Huffman table, which is
-worth 0.5 % of a 16-bit model, and costs a gather when read.
+Rows of a weight matrix differ in scale. Units of like mean magnitude share a Huffman table, which
+is worth 0.5 % of a 16-bit model, and costs a gather when read.
 """
 
 from __future__ import annotations
@@ -153,17 +153,19 @@ def split(member: Member, classes: U8) -> dict[int, list[U8]]:
     return pieces
 
 
-def join(unit: int, weights: int, transposed: bool, classes: U8, take: Take) -> U8:
+def join(unit: int, weights: int, classes: U8, take: Take, *, transposed: bool) -> U8:
     """Put a member's symbols back into C order.
 
     Parameters
     ----------
-    unit, weights, transposed
-        As in `Member`.
+    unit, weights
+        Symbols per unit, and in all.
     classes : ndarray of uint8, shape (units,)
         Class of each unit.
     take : callable
         ``take(name, count)`` returns the next `count` symbols of a class stream.
+    transposed : bool
+        As in `Member`.
     """
     whole = weights // unit
     order, counts = _order(classes, whole)

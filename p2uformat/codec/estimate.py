@@ -24,7 +24,8 @@ _BLOCK_HEAD = 30  # headers and the jump table of one zstd block
 _SYMBOL_COST = 1  # bytes of Huffman table per symbol in use
 _CODE_LIMIT = 11
 # Below about three bits a symbol zstd meets chance repeats of seven symbols, and coding them as
-# matches costs more than it saves: per mille by tenths of bits a symbol, measured on normal weights.
+# matches costs more than it saves: per mille by tenths of bits a symbol, measured on normal
+# weights.
 _CHANCE = ((16, 140), (19, 90), (22, 65), (25, 15), (30, 6), (35, 2))
 
 

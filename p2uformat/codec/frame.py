@@ -1,4 +1,4 @@
-"""The stream container of a chunk: a pinned header, a table, streams to the very end (SPEC.md, 7)."""
+"""The stream container of a chunk: a pinned header, a table, the streams (SPEC.md, section 7)."""
 
 from __future__ import annotations
 

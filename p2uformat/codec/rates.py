@@ -49,9 +49,7 @@ def log2_fixed(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     bits = counts.astype(np.float64).view(np.int64)
     exponent = (bits >> 52) - 1023
     place = (bits >> (52 - _TABLE_BITS)) & ((1 << _TABLE_BITS) - 1)
-    result: NDArray[np.int64] = np.where(
-        counts > 0, exponent * ONE_BIT + _log_table()[place], 0
-    )
+    result: NDArray[np.int64] = np.where(counts > 0, exponent * ONE_BIT + _log_table()[place], 0)
     return result
 
 
@@ -76,7 +74,7 @@ def entropy(histogram: NDArray[np.int64]) -> NDArray[np.int64]:
 
 @cache
 def quarter_octaves(low: int, high: int) -> NDArray[np.int64]:
-    """Return 2**(16 + k / 4) for k in low..high, rounded down: class limits with 16 bits below the point."""
+    """Return ``floor(2**(16 + k / 4))`` for k in low..high: limits in units of 2**-16."""
     return np.array([math.isqrt(math.isqrt(1 << (64 + k))) for k in range(low, high)], np.int64)
 
 

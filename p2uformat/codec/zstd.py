@@ -65,7 +65,9 @@ def decompress(data: memoryview, size: int) -> bytes:
 def _one_frame(data: memoryview, size: int) -> bytes:
     context = getattr(_local, "decompressor", None)
     if context is None:
-        context = _local.decompressor = zstandard.ZstdDecompressor(max_window_size=1 << MAX_WINDOW_LOG)
+        context = _local.decompressor = zstandard.ZstdDecompressor(
+            max_window_size=1 << MAX_WINDOW_LOG
+        )
     try:
         # One call for the common case; it refuses bytes behind the frame.
         result: bytes = context.decompress(data, max_output_size=size, allow_extra_data=False)

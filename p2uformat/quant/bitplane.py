@@ -102,13 +102,9 @@ def encode_block(
     step = per_weight(steps, spec.segment, spec.weights)
     symbols = base_symbols(split, step, sparse=sparse)
     where = np.flatnonzero(symbols == OUTLIER)
-    base = BaseLayer(
-        SPARSE if sparse else 0, steps, symbols, where.astype(np.uint32), words[where]
-    )
+    base = BaseLayer(SPARSE if sparse else 0, steps, symbols, where.astype(np.uint32), words[where])
     live = np.flatnonzero(symbols < MINUS_ZERO) if sparse else slice(None)
-    kept = Split(
-        split.fmt, words[live], split.magnitude[live], split.sig[live], split.unit[live]
-    )
+    kept = Split(split.fmt, words[live], split.magnitude[live], split.sig[live], split.unit[live])
     inside = symbols[live] != OUTLIER
     refinements, indices = _refinements(spec, kept, step[live], inside)
     sums = tuple(
@@ -162,7 +158,8 @@ def _exact_layer(
 
 def _top_field(fmt: FloatFormat, fine: NDArray[np.int32]) -> NDArray[np.int32]:
     # The largest exponent field below the first step of the finest lossy tier.
-    return np.clip(fine - np.int32(fmt.emin), 0, fmt.max_field)
+    top: NDArray[np.int32] = np.clip(fine - np.int32(fmt.emin), 0, fmt.max_field)
+    return top
 
 
 class BlockDecoder:

@@ -52,7 +52,9 @@ class SegmentStats:
     anchor: NDArray[np.int16]
 
 
-def segment_stats(fmt: FloatFormat, words: NDArray[np.unsignedinteger], segment: int) -> SegmentStats:
+def segment_stats(
+    fmt: FloatFormat, words: NDArray[np.unsignedinteger], segment: int
+) -> SegmentStats:
     """Collect the statistics of one block.
 
     Parameters
@@ -88,7 +90,7 @@ def segment_stats(fmt: FloatFormat, words: NDArray[np.unsignedinteger], segment:
 
 @cache
 def magnitudes() -> NDArray[np.int64]:
-    """Return how a weight of a bin spreads over grid indices, shape (candidates, BINS, 128), in eighths."""
+    """Return how a bin spreads over grid indices, in eighths; shape (candidates, BINS, 128)."""
     table = np.zeros((len(CANDIDATES), BINS, OUTLIER + 1), np.int64)
     for row, offset in enumerate(CANDIDATES):
         table[row, 0, 0] = SPREAD
@@ -104,7 +106,7 @@ def magnitudes() -> NDArray[np.int64]:
 
 @cache
 def distortions() -> NDArray[np.int64]:
-    """Return the squared error of a weight of a bin, in 2**-16 squared steps, shape (candidates, BINS)."""
+    """Return a bin's squared error in 2**-16 squared steps; shape (candidates, BINS)."""
     table = np.zeros((len(CANDIDATES), BINS), np.int64)
     for row, offset in enumerate(CANDIDATES):
         for place in range(1, BINS):

@@ -3,11 +3,11 @@
 At a fixed rate the squared error is least where every segment has the same slope of distortion over
 rate (Shoham and Gersho 1988, "Efficient bit allocation for an arbitrary set of quantizers"). Each
 segment's candidates are priced with the tables that segments of its scale class share, the slope is
-searched by bisection, and the tables are re-estimated from the choice, a few times. What is left of
-the budget is filled in the order of benefit.
+searched by bisection, and the tables are re-estimated from the choice, a few times. What is left
+of the budget is filled in the order of benefit.
 
-All sums are of integers; the only floating point is single IEEE operations on single values, so that
-the plan is the same on every machine.
+All sums are of integers; the only floating point is single IEEE operations on single values, so
+that the plan is the same on every machine.
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ class Plan:
     choice: NDArray[np.int64]
     rates: NDArray[np.int64]
 
-    def ladder_bits(self, segments: Segments, mantissa: NDArray[np.int64], digits: int) -> NDArray[np.int64]:
+    def ladder_bits(
+        self, segments: Segments, mantissa: NDArray[np.int64], digits: int
+    ) -> NDArray[np.int64]:
         """Return the modelled bits of each segment's whole ladder.
 
         Parameters
@@ -133,9 +135,7 @@ class _Pricer:
         self.rows = np.arange(len(segments.sizes))
         self.distortion = self._distortions()
         outliers = _product(segments.counts, spread[:, :, OUTLIER].T) // SPREAD
-        spent = segments.sizes[:, None] + outliers * (
-            _OUTLIER_BITS + segments.value_bits[:, None]
-        )
+        spent = segments.sizes[:, None] + outliers * (_OUTLIER_BITS + segments.value_bits[:, None])
         self.fixed = (spent + _STEP_BITS) * ONE_BIT  # signs, outliers, the step exponent
         self.rate = self.fixed.copy()
         # Past this a finer step only turns weights into outliers, which are exact, and dear.
@@ -178,7 +178,7 @@ class _Pricer:
         cost = np.where(self.barred, np.inf, cost)
         # Where every candidate is barred, the cheapest is the answer.
         hopeless = np.isinf(cost).all(1)
-        best = np.argmin(cost, axis=1)
+        best: NDArray[np.int64] = np.argmin(cost, axis=1)
         best[hopeless] = np.argmin(self.rate[hopeless], axis=1)
         return best
 
@@ -233,12 +233,14 @@ def _search(pricer: _Pricer, budget: int) -> tuple[NDArray[np.int64], NDArray[np
 def _fill(
     pricer: _Pricer, inside: NDArray[np.int64], outside: NDArray[np.int64], budget: int
 ) -> NDArray[np.int64]:
-    """Spend what the bisection left over, on segments in order."""
+    """Spend what the bisection left over, where a bit saves most first."""
     left = budget - pricer.bits(inside)
     choice = inside.copy()
     rows = pricer.rows
     change = pricer.rate[rows, outside] - pricer.rate[rows, inside]
-    for row in np.flatnonzero(change > 0).tolist():
+    gain = pricer.distortion[rows, inside] - pricer.distortion[rows, outside]
+    order = np.argsort(-gain / np.maximum(change, 1).astype(np.float64), kind="stable")
+    for row in order[change[order] > 0].tolist():
         if change[row] <= left:
             choice[row] = outside[row]
             left -= int(change[row])

@@ -118,4 +118,5 @@ def cast_words(source: FloatFormat, words: Words, target: FloatFormat) -> Words:
         infinite = (magnitude == _infinity(source)) & (source.name != "F8_E4M3")
         nan = (1 << target.sign_bit) - 1
         result[special] = np.where(infinite[special], _infinity(target), nan).astype(target.word)
-    return result | (sign << target.word.type(target.sign_bit))
+    signed: Words = result | (sign << target.word.type(target.sign_bit))
+    return signed

@@ -1,7 +1,7 @@
 """Floats to integers: the grid indices of the ladder and what is left below them.
 
-This is the numpy kernel of SPEC.md, section 4, in the direction of encoding. Everything works on bit
-patterns; no float arithmetic is done on the weights.
+This is the numpy kernel of SPEC.md, section 4, in the direction of encoding. Everything works on
+bit patterns; no float arithmetic is done on the weights.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class Split:
         shift = step - self.unit
         right = np.clip(shift, 0, width).astype(self.sig.dtype)
         left = np.clip(-shift, 0, min(most_left, width)).astype(self.sig.dtype)
-        return (self.sig >> right) << left
+        index: NDArray[np.unsignedinteger] = (self.sig >> right) << left
+        return index
 
 
 def base_symbols(split: Split, step: NDArray[np.int32], *, sparse: bool) -> U8:
@@ -80,7 +81,7 @@ def base_symbols(split: Split, step: NDArray[np.int32], *, sparse: bool) -> U8:
     fmt = split.fmt
     m = np.minimum(split.index(step, _SYMBOL_SHIFT), OUTLIER).astype(np.uint8)
     sign = (split.words >> fmt.sign_bit).astype(np.uint8) << np.uint8(7)
-    symbols = m | sign
+    symbols: U8 = m | sign
     outlier = (m == OUTLIER) | (split.magnitude > fmt.max_word)
     if sparse:
         outlier |= symbols == MINUS_ZERO

@@ -1,7 +1,7 @@
 """Integer statistics of a block: what deltas and errors are computed from (SPEC.md, 8.2 and 11).
 
-All sums are of integers below 2**53, so that float64 accumulators are exact and the manifest does not
-depend on the machine.
+All sums are of integers below 2**53, so that float64 accumulators are exact and the manifest does
+not depend on the machine.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def tier_sums(
     step: NDArray[np.int32],
     inside: NDArray[np.bool_],
 ) -> TierSums:
-    """Sum a tier of a block up; weights whose bin holds one value have no error and are left out."""
+    """Sum a tier of a block up, without weights whose bin holds one value: they have no error."""
     fmt = split.fmt
     if not len(index):
         return TierSums({})

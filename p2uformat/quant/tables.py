@@ -77,7 +77,7 @@ def _clamp(
 def truncate_magnitudes(
     fmt: FloatFormat, n: NDArray[np.uint64], step: int
 ) -> tuple[Words, NDArray[np.uint8], NDArray[np.bool_]]:
-    """Return the words of ``n * 2**step``, the missing bits, and which n are off the source grid."""
+    """Return the words of ``n * 2**step``, the missing bits, and which n are off the grid."""
     lowest = fmt.emin - fmt.mantissa
     unit = np.maximum(log2_floor(n) + np.int32(step), fmt.emin) - np.int32(fmt.mantissa)
     shift = unit - np.int32(step)
@@ -178,7 +178,8 @@ class Lookup:
 
     def _signs(self, start: int, stop: int, fmt: FloatFormat) -> Words:
         sign = (self._symbols[start:stop] >> np.uint8(7)).astype(fmt.word)
-        return sign << fmt.word.type(fmt.sign_bit)
+        placed: Words = sign << fmt.word.type(fmt.sign_bit)
+        return placed
 
     def _plain(self, start: int, stop: int) -> NDArray[np.uint64]:
         """Return grid indices without the sign."""
@@ -209,9 +210,7 @@ class Lookup:
                 np.take(tables[0], part, out=words[start:stop], mode="clip")
                 np.take(tables[1], part, out=width[start:stop], mode="clip")
                 continue
-            made = truncate_magnitudes(
-                self._fmt, self._plain(start, stop), step - self._digits
-            )
+            made = truncate_magnitudes(self._fmt, self._plain(start, stop), step - self._digits)
             words[start:stop] = made[0] | self._signs(start, stop, self._fmt)
             width[start:stop] = np.where(made[2], np.uint8(OFF_GRID), made[1])
         kind = self._index.dtype.type

@@ -11,7 +11,6 @@ import math
 import re
 import struct
 import sys
-from collections import namedtuple
 from fractions import Fraction
 from functools import lru_cache
 from itertools import accumulate, islice, pairwise
@@ -75,17 +74,15 @@ class Cursor:
         return value
 
     def done(self) -> None:
-        good = self.at == len(self.data) and self.pool == 0
-        need(good, f"{self.what}: too long, or unused bits that are not zero", self.code)
+        over = self.at < len(self.data) or self.pool
+        need(not over, f"{self.what}: too long, or unused bits that are not zero", self.code)
 
 
-# Canonical msgpack: head byte -> kind, bytes of the number behind it, least magnitude it may have
-HEADS = {0xC4 + i: ("bin", 1 << i, (0, 256, 65536)[i]) for i in range(3)}
-HEADS |= {0xD9 + i: ("str", 1 << i, (32, 256, 65536)[i]) for i in range(3)}
-HEADS |= {0xCC + i: ("int", 1 << i, (128, 256, 65536, 1 << 32)[i]) for i in range(4)}
-HEADS |= {0xD0 + i: ("neg", 1 << i, (33, 129, 32769, (1 << 31) + 1)[i]) for i in range(4)}
-HEADS |= {0xDC + i: ("array", 2 << i, (16, 65536)[i]) for i in range(2)}
-HEADS |= {0xDE + i: ("map", 2 << i, (16, 65536)[i]) for i in range(2)}
+# Canonical msgpack: kind, first head byte, bytes of the number behind it, its least magnitudes
+LONG = [("bin", 0xC4, 1, [0, 256, 65536]), ("str", 0xD9, 1, [32, 256, 65536])]
+LONG += [("int", 0xCC, 1, [128, 256, 65536, 1 << 32]), ("array", 0xDC, 2, [16, 65536])]
+LONG += [("neg", 0xD0, 1, [33, 129, 32769, (1 << 31) + 1]), ("map", 0xDE, 2, [16, 65536])]
+HEADS = {h + i: (kind, w << i, n) for kind, h, w, row in LONG for i, n in enumerate(row)}
 SHORT = 8 * [("int", 0)] + [("map", 0x80), ("array", 0x90), ("str", 0xA0), ("str", 0xA0)]
 SHORT += 2 * [("nil", 0)] + 2 * [("int", 256)]
 
@@ -100,10 +97,10 @@ def unpack(cursor: Cursor, depth: int = 0) -> Any:
         shortest = (-number if kind == "neg" else number) >= least
         need(shortest, f"{number} is not in its shortest form", "non-canonical")
     if kind in ("bin", "str"):
-        try:
-            return cursor.take(number) if kind == "bin" else cursor.take(number).decode()
-        except UnicodeDecodeError:
-            raise RefError("non-canonical", "a str is not UTF-8") from None
+        data = cursor.take(number)
+        text = data.decode(errors="replace") if kind == "str" else ""
+        need(kind == "bin" or text.encode() == data, "a str is not UTF-8", "non-canonical")
+        return data if kind == "bin" else text
     if kind not in ("array", "map"):
         return None if kind == "nil" else number
     limit(depth + 1, MAX_NESTING, "nesting")
@@ -111,18 +108,19 @@ def unpack(cursor: Cursor, depth: int = 0) -> Any:
     if kind == "array":
         return values
     keys = [key.encode() for key in values[::2] if isinstance(key, str)]
-    good = len(keys) == number and sorted(set(keys)) == keys
-    need(good, "map keys are not ascending strings", "non-canonical")
+    ascending = len(keys) == number and sorted(set(keys)) == keys
+    need(ascending, "map keys are not ascending strings", "non-canonical")
     return dict(zip(values[::2], values[1::2], strict=True))
 
 
-def conform(value: Any, form: Any, what: str) -> None:
+def conform(value: Any, form: Any, what: str) -> Any:
     """Check against a range, a bin's length, a type, (a, b) fields, [a] for any number, {keys}."""
+    inner = value
     if isinstance(form, dict) and isinstance(value, dict) and value.keys() == form.keys():
-        value, form = list(value.values()), tuple(form[key] for key in value)
+        inner, form = list(value.values()), tuple(form[key] for key in value)
     if isinstance(form, tuple | list):
-        good = isinstance(value, list) and (isinstance(form, list) or len(value) == len(form))
-        for i, item in enumerate(value if good else ()):
+        good = isinstance(inner, list) and (isinstance(form, list) or len(inner) == len(form))
+        for i, item in enumerate(inner if good else ()):
             conform(item, form[i % len(form)], what)
     elif isinstance(form, range):
         good = isinstance(value, int) and value in form
@@ -131,95 +129,105 @@ def conform(value: Any, form: Any, what: str) -> None:
     else:
         good = isinstance(form, type) and isinstance(value, form)
     need(good, f"{what}: another type, range or number of values than stated")
+    return value
 
 
 # Source dtypes: bytes, M, emin - M, magnitude word of F
-TWO, Float = Fraction(2), namedtuple("Float", "size mantissa floor largest")
-FLOATS = {"F64": Float(8, 52, -1074, 0x7FEFFFFFFFFFFFFF), "F32": Float(4, 23, -149, 0x7F7FFFFF)}
-FLOATS |= {"F16": Float(2, 10, -24, 0x7BFF), "BF16": Float(2, 7, -133, 0x7F7F)}
-FLOATS |= {"F8_E4M3": Float(1, 3, -9, 0x7E), "F8_E5M2": Float(1, 2, -16, 0x7B)}
+Float = tuple[int, int, int, int]
+FLOATS: dict[str, Float] = {"F64": (8, 52, -1074, (0x7FF << 52) - 1)}
+FLOATS |= {"F32": (4, 23, -149, 0x7F7FFFFF), "F16": (2, 10, -24, 0x7BFF)}
+FLOATS |= {"BF16": (2, 7, -133, 0x7F7F), "F8_E4M3": (1, 3, -9, 0x7E), "F8_E5M2": (1, 2, -16, 0x7B)}
 SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E8M0": 1, "U16": 2, "I16": 2, "U32": 4, "I32": 4}
-SIZES |= {"U64": 8, "I64": 8, "C64": 8} | {name: dtype.size for name, dtype in FLOATS.items()}
+SIZES |= {"U64": 8, "I64": 8, "C64": 8} | {name: dtype[0] for name, dtype in FLOATS.items()}
+
+
+def power(exponent: int) -> Fraction:
+    return Fraction(2) ** exponent
 
 
 def source_value(dtype: Float, word: int) -> Fraction:
-    exponent, fraction = divmod(word, 1 << dtype.mantissa)
-    significand = fraction + (1 << dtype.mantissa if exponent else 0)
-    return significand * TWO ** (max(exponent, 1) - 1 + dtype.floor)
+    exponent, fraction = divmod(word, 1 << dtype[1])
+    significand = fraction + ((exponent > 0) << dtype[1])
+    return significand * power(max(exponent, 1) - 1 + dtype[2])
 
 
 # 4 Numbers
 @lru_cache(1 << 16)
 def magnitude(dtype: Float, n: int, step: int, deltas: tuple[int, ...]) -> int:
     """Return the magnitude word of n * 2^step or, given deltas, of what stands for the bin n."""
-    value, largest = n * TWO**step, source_value(dtype, dtype.largest)
-    unit = max((n.bit_length() - 1 if n else -1) + step - dtype.mantissa, dtype.floor)
-    need(value % TWO**unit == 0 and value <= largest, "n * 2^Kt is not a source value")
+    _, mantissa, floor, largest = dtype
+    value, most = n * power(step), source_value(dtype, largest)
+    unit = max((n.bit_length() - 1 if n else -1) + step - mantissa, floor)
+    need(value % power(unit) == 0 and value <= most, "n * 2^Kt is not a source value")
     if deltas and unit < step:
-        guess = value + deltas[n > 0] * TWO ** (step - 8)
-        value = min(guess, (n + 1) * TWO**step - TWO**unit, largest)
+        guess = value + deltas[n > 0] * power(step - 8)
+        value = min(guess, (n + 1) * power(step) - power(unit), most)
     log2 = value.numerator.bit_length() - value.denominator.bit_length()
-    unit = max(log2 - dtype.mantissa, dtype.floor) if value else dtype.floor
-    return ((unit - dtype.floor) << dtype.mantissa) + round(value / TWO**unit)
+    unit = max(log2 - mantissa, floor) if value else floor
+    return ((unit - floor) << mantissa) + round(value / power(unit))
 
 
 # 6 Layers
 def rebuild(record: Any, weights: int, layers: list[bytes], digits: list[int]) -> bytes:
     """Return the bytes of a bitplane block at the tier of the last of ``layers``."""
     dtype, cursor = FLOATS[record.dtype], Cursor(layers[0], "base layer")  # 6.1
-    sign, lossy = 128 << 8 * (dtype.size - 1), min(len(layers), len(digits))
+    size, mantissa, floor, largest = dtype
+    sign, lossy = 128 << 8 * (size - 1), min(len(layers), len(digits))
     (flags,) = cursor.take(1)
     steps = cursor.numbers(-(-weights // record.segment), "h")
     limit(max(map(abs, steps)), MAX_STEP_EXPONENT, "step exponent")
     record.largest = max(record.largest, *steps)
     symbols = cursor.take(weights)
-    index = cursor.numbers(*cursor.numbers(1, "I"), "I")
-    outliers = {i: int.from_bytes(cursor.take(dtype.size), "little") for i in index}
+    (count,) = cursor.numbers(1, "I")
+    index = cursor.numbers(count, "I")
+    outliers = {i: int.from_bytes(cursor.take(size), "little") for i in index}
     cursor.done()
-    good = index == [i for i, symbol in enumerate(symbols) if symbol == 127]
-    need(good and flags < 2 and (flags or 255 not in symbols), "base layer: flags or symbols")
-    for i, (negative, word) in ((i, divmod(bits, sign)) for i, bits in outliers.items()):
-        m = source_value(dtype, word) / TWO ** steps[i // record.segment]
-        good = word > dtype.largest or m + (flags & negative) >= 127
-        need(good, f"weight {i} is no outlier")
-    result = [outliers.get(i, sign * (symbol == 254)) for i, symbol in enumerate(symbols)]
+    need(flags < 2 and (flags or 255 not in symbols), "base layer: unknown flag or symbol")
+    found = [i for i, symbol in enumerate(symbols) if symbol == 127]
+    need(index == found, "outliers and symbols 127 disagree")
+    for i, bits in outliers.items():
+        m = source_value(dtype, bits % sign) / power(steps[i // record.segment])
+        own = bits % sign <= largest and m + (flags and bits // sign) < 127
+        need(not own, f"weight {i} is an outlier and has a symbol of its own")
     live = [i for i, symbol in enumerate(symbols) if not (flags and symbol >= 254)]
     rows = [(i, symbols[i] & 127, steps[i // record.segment]) for i in live]
     for t in range(1, lossy):  # 6.2
         cursor, width = Cursor(layers[t], "refinement layer"), digits[t] - digits[t - 1]
         rows = [(i, n << width | cursor.bits(width), k - width) for i, n, k in rows]
         cursor.done()
-    good = all(n == 127 << digits[lossy - 1] for i, n, _ in rows if i in outliers)
-    need(good, "an outlier has digits")
-    rest = [row for row in rows if row[0] not in outliers]
+    for i, n, _ in rows:
+        need(i not in outliers or n == 127 << digits[lossy - 1], "an outlier has digits")
+    result = [outliers.get(i, sign * (symbol > 127)) for i, symbol in enumerate(symbols)]
+    if flags:
+        result = [
+            0 if symbol == 255 else bits for symbol, bits in zip(symbols, result, strict=True)
+        ]
     if len(layers) <= len(digits):
         deltas = tuple(record.figures[lossy - 1][:2])
-        for i, n, k in rest:
-            result[i] = magnitude(dtype, n, k, deltas) + sign * (symbols[i] >> 7)
+        for i, n, k in rows:
+            result[i] += 0 if i in outliers else magnitude(dtype, n, k, deltas)
     else:  # 6.3
         cursor = Cursor(layers[-1], "exact layer")
-        fields = iter(cursor.numbers(sum(not n for _, n, _ in rest), "BH"[dtype.size == 8]))
-        planes = [cursor.take(len(live)) for _ in range(record.planes)]
+        fields = iter(cursor.numbers(sum(not n for _, n, _ in rows), "BH"[size == 8]))
+        planes = [cursor.take(len(rows)) for _ in range(record.planes)]
         for j, (i, n, k) in enumerate(rows):
-            lacks = max(0, min(dtype.mantissa - max(n.bit_length() - 1, 0), k - dtype.floor))
+            lacks = max(0, min(mantissa - max(n.bit_length() - 1, 0), k - floor))
             lacks = 0 if i in outliers else lacks
-            low = int.from_bytes(bytes(plane[j] for plane in planes), "little")
-            low |= cursor.bits(max(0, lacks - 8 * len(planes))) << 8 * len(planes)
-            need(low >> lacks == 0, "a plane holds bits that the weight does not lack")
+            word = int.from_bytes(bytes(plane[j] for plane in planes), "little")
+            word |= cursor.bits(max(0, lacks - 8 * len(planes))) << 8 * len(planes)
+            need(word >> lacks == 0, "a plane holds bits that the weight does not lack")
             if i in outliers:
                 continue
             if n:
-                word = magnitude(dtype, n, k, ()) | low
+                word |= magnitude(dtype, n, k, ())
             else:
-                top = max(k - dtype.floor - dtype.mantissa, 0)
-                exponent = min(top, dtype.largest >> dtype.mantissa) - next(fields)
+                exponent = min(max(k - floor - mantissa, 0), largest >> mantissa) - next(fields)
                 need(exponent >= 0, "x > top")
-                word = exponent << dtype.mantissa | low
-            good = word <= dtype.largest and (word or not flags)
-            need(good, "a weight that is not finite, or is a live zero of a sparse block")
-            result[i] = word + sign * (symbols[i] >> 7)
+                word |= exponent << mantissa
+            need(word <= largest and (word or not flags), "a NaN, or a zero with a live symbol")
+            result[i] += word
         cursor.done()
-    return struct.pack(f"<{weights}{' BH I   Q'[dtype.size]}", *result)
+    return struct.pack(f"<{weights}{' BH I   Q'[size]}", *result)
 
 
 # 7 Chunks
@@ -259,8 +267,8 @@ def read_chunk(data: bytes, codec: int) -> list[bytes]:
         payloads = [b"".join(map(Cursor.take, streams, row)) for row in lengths]
     elif codec == 2:  # 7.2
         width, *sizes = meta.numbers(1 + members, "I")
-        good = 1 <= width <= 16 and len(streams) == width and sum(sizes) % width == 0
-        need(good, "planes: wrong width")
+        need(1 <= width <= 16 and len(streams) == width, "planes: wrong width")
+        need(sum(sizes) % width == 0, "planes: the width does not divide the payloads")
         rows = zip(*(stream.take(sum(sizes) // width) for stream in streams), strict=True)
         joined = Cursor(bytes(byte for row in rows for byte in row), "planes")
         payloads = [joined.take(size) for size in sizes]
@@ -302,7 +310,7 @@ CONTENT_ROOT = ROOT | {"kind": str, "pages": [(UINT, str, UINT, UINT, 32)]}
 CONTENT_ROOT |= {"tiers": [(str, object)], "totals": (UINT, UINT, UINT)}
 ENCODING_ROOT = ROOT | {"content": 32, "pages": [(UINT, 32, UINT)]}
 TENSOR = (range(2), str, UINT, str, [UINT], str, list, bytes, [bytes], dict)
-FILE = (range(2), str, UINT, str, UINT, 32, list, bytes, dict)
+FILE = (range(2), str, UINT, str, UINT, 32, (UINT, UINT), bytes, dict)
 OPAQUE, FIGURE = (UINT, UINT), (range(1 << 32), SIGNED)
 BITPLANE = (UINT, UINT, [(range(256), range(256), SIGNED, FIGURE)], FIGURE)
 ENCODING_PAGE = ([(UINT, UINT, UINT, object)], [[(UINT, UINT)]], dict)
@@ -312,40 +320,42 @@ class Record:
     """A tensor or file; a block has a size, digests (its own, then the layers'), chunks and slots."""
 
     def __init__(self, row: list[Any], tiers: int) -> None:
-        self.row, (self.is_file, self.name, _, self.dtype, shape, quantizer, more) = row, row[:7]
-        self.shape, self.bitplane = tuple([] if self.is_file else shape), quantizer == "bitplane"
+        self.row, (self.is_file, self.name, _, self.dtype, self.shape, kind, more) = row, row[:7]
         self.blocks, self.largest, self.figures = list[Any](), -9999, list[Any]()
-        limit(len(self.shape), MAX_RANK, "rank")
-        limit(math.prod(self.shape), MAX_ELEMENTS, "elements")
-        known = self.is_file or quantizer in ("bitplane", "opaque")
-        need(known, f"quantizer {quantizer}", "unsupported-format")
-        conform(more, BITPLANE if self.bitplane else OPAQUE, "parameters")
-        self.tiers = range(tiers) if self.bitplane else range(more[0], more[0] + 1)
-        need(self.tiers.stop <= tiers, "no such tier")
-        self.unit, self.elements = SIZES.get(self.dtype, 1), math.prod(self.shape)
-        row_length = self.shape[-1] if len(self.shape) > 1 else self.elements
+        self.bitplane, self.unit = kind == "bitplane", SIZES.get(self.dtype, 1)
         if self.is_file:  # 8.3
             bad = {"", ".", ".."} & set(self.name.split("/")) or {"\\", "\0"} & set(self.name)
             need(not bad, "a path that is not relative")
-            good = more[1] == shape if self.dtype == "plain" else more[1] <= shape
-            need(good and self.dtype in ("plain", "safetensors"), "layout or length of a blob")
+            need(self.dtype in ("plain", "safetensors"), "unknown layout")
+            need(
+                more[1] == row[4] or more[1] < row[4] and self.dtype != "plain", "length of a blob"
+            )
+            self.shape, self.unit, kind = [more[1]], 1, "opaque"
+        limit(len(self.shape), MAX_RANK, "rank")
+        self.elements = math.prod(self.shape)
+        limit(self.elements, MAX_ELEMENTS, "elements")
+        need(kind in ("bitplane", "opaque"), f"quantizer {kind!r}", "unsupported-format")
+        conform(more, BITPLANE if self.bitplane else OPAQUE, "parameters")
+        line = self.shape[-1] if len(self.shape) > 1 else self.elements
         if self.bitplane:  # 8.2
             self.segment, self.planes, self.figures, energy = more
-            good = self.dtype in FLOATS and self.segment and len(self.figures) == tiers - 1 > 0
-            good = good and 0 <= FLOATS[self.dtype].mantissa - 8 * self.planes <= 16
-            need(good, "parameters of another dtype or number of tiers")
-            good = all(pair[0] % 2 or pair == [0, 0] for *_, pair in (*self.figures, [energy]))
-            need(good, "a figure is not normal", "non-canonical")
-        elif self.is_file or self.dtype not in SIZES:
-            row_length = self.elements = more[1]
-        else:
+            need(
+                self.dtype in FLOATS and self.segment, "a bitplane tensor without dtype or segments"
+            )
+            need(len(self.figures) == tiers - 1 > 0, "parameters of another number of tiers")
+            need(0 <= FLOATS[self.dtype][1] - 8 * self.planes <= 16, "number of planes")
+            for mantissa, exponent in (energy, *(figure[3] for figure in self.figures)):
+                normal = mantissa % 2 or mantissa == exponent == 0
+                need(normal, "a figure is not normal", "non-canonical")
+        elif self.dtype in SIZES:
             need(more[1] == self.elements * self.unit, "shape and bytes disagree")
-        self.totals = (
-            (0, 0, shape) if self.is_file else (self.elements, self.elements * self.bitplane, 0)
-        )
+        else:
+            line = self.elements = more[1]
+        self.tiers = range(tiers) if self.bitplane else range(more[0], more[0] + 1)
+        need(self.tiers.stop <= tiers, "no such tier")
         # 5 Blocks: a run of `run` elements is cut by itself, into blocks of `whole`
-        self.whole, self.run = MAX_BLOCK_ELEMENTS, max(row_length, 1)
-        if row_length <= MAX_BLOCK_ELEMENTS:
+        self.whole, self.run = MAX_BLOCK_ELEMENTS, max(line, 1)
+        if line <= MAX_BLOCK_ELEMENTS:
             self.whole = self.run << ((MAX_BLOCK_ELEMENTS // self.run).bit_length() - 1)
             self.run = max(self.elements, 1)
         self.per_run = -(-self.run // self.whole)
@@ -371,31 +381,35 @@ class Artifact:
         root = self.root(size, data[16:48], CONTENT_ROOT)
         tiers = root["tiers"]  # 8.1
         limit(len(tiers), MAX_TIERS, "tiers")
+        need(tiers[-1:] == [["exact", None]], "the last tier is not exact")
         self.tiers, self.digits = [name for name, _ in tiers], [digits for _, digits in tiers[:-1]]
-        conform(self.digits, [UINT], "digits")
-        good = all(re.fullmatch("[a-z0-9][a-z0-9._-]{0,31}", name) for name in self.tiers)
-        good = good and tiers[-1:] == [["exact", None]] and len(set(self.tiers)) == len(tiers)
-        good = good and sorted({0, *self.digits} if self.digits else ()) == self.digits
-        need(good, "names or digits of the tiers")
-        limit(max(self.digits, default=0), MAX_DIGITS, "digits")
+        named = all(re.fullmatch("[a-z0-9][a-z0-9._-]{0,31}", name) for name in self.tiers)
+        need(named and len(set(self.tiers)) == len(tiers), "names of tiers")
+        rising = sorted({0, *conform(self.digits, [UINT], "digits")})
+        need(self.digits in (rising, []), "digits do not ascend from 0")
+        limit(max(rising), MAX_DIGITS, "digits")
         other = self.root(other_size, data[48:80], ENCODING_ROOT)
-        good = other["content"] == data[16:48] and len(root["pages"]) == len(other["pages"])
-        need(good, "the roots do not belong together")
+        need(other["content"] == data[16:48], "the roots do not belong together")
+        need(len(root["pages"]) == len(other["pages"]), "the roots have different pages")
         pages = [self.page(*a, *b) for a, b in zip(root["pages"], other["pages"], strict=True)]
-        need(all(r.count == len(r.blocks) for r in self.records[-1:]), "blocks are missing")
-        totals = [sum(record.totals[i] for record in self.records) for i in range(3)]
+        self.check_last()
+        totals = [
+            sum(r.elements for r in self.records if not r.is_file),
+            sum(r.elements for r in self.records if r.bitplane),
+            sum(r.row[4] for r in self.records if r.is_file),
+        ]
         need(totals == root["totals"], f"totals: expected {totals}, got {root['totals']}")
         self.chunks = [chunk for page in pages for chunk in page]
-        good = len(self.chunks) == entries and self.at + 8 * entries == manifest
-        need(good, "pages and table do not fill the manifest")
+        need(len(self.chunks) == entries, "the table has another number of entries")
+        need(self.at + 8 * entries == manifest, "pages and table do not fill the manifest")
         end, first = manifest, dict[tuple[int, bytes], Any]()
         for chunk in sorted(self.chunks, key=lambda chunk: chunk.tier):  # stable: then by page
             same = first.setdefault((chunk.tier, chunk.id), chunk)
             need(same.length == chunk.length, "a chunk with two lengths")
             chunk.offset, end = (end, end + chunk.length) if same is chunk else (same.offset, end)
         table = list(struct.unpack_from(f"<{entries}Q", data, self.at))
-        good = table == [chunk.offset for chunk in self.chunks] and end == length
-        need(good, "table or file length contradict the layout")
+        need(table == [chunk.offset for chunk in self.chunks], "the table contradicts the layout")
+        need(end == length, "the last chunk does not end with the file")
         need(len(data) <= length, "bytes behind the end")
         lost = [chunk.tier for chunk in self.chunks if chunk.offset + chunk.length > len(data)]
         self.complete = self.tiers[: min(lost, default=len(self.tiers))]
@@ -408,61 +422,60 @@ class Artifact:
         return value
 
     def root(self, length: int, name: bytes, form: dict[str, Any]) -> dict[str, Any]:
-        root: dict[str, Any] = self.cut(length, name, "root")
-        features = root.get("features") if isinstance(root, dict) else None
+        root: dict[str, Any] = conform(self.cut(length, name, "root"), dict, "root")
+        features = root.get("features")
         need(features in (None, []), f"features {features}", "unsupported-format")
-        conform(root, form, "root")
-        good = root["version"] == 1 and root.get("kind", "checkpoint") == "checkpoint"
-        need(good, "version or kind of a root", "unsupported-format")
+        known = conform(root, form, "root")["version"] == 1
+        known = known and root.get("kind", "checkpoint") == "checkpoint"
+        need(known, "version or kind of a root", "unsupported-format")
         limit(len(root["pages"]), MAX_PAGES, "pages")
         return root
 
     def page(self, *entry: Any) -> list[Any]:
         *key, size, name, other_size, other_name, count = entry
         limit(max(size, other_size), MAX_PAGE_BYTES, "length of a page")
-        rows = self.cut(size, name, "content page")
-        conform(rows, [list], "content page")
+        rows = conform(self.cut(size, name, "content page"), [list], "content page")
         need(rows and rows[0][:3] == key, "a page does not start with its key")
-        added = [self.record(row) for row in rows]
+        layers = [layer for row in rows for layer in self.record(row)]
         page = self.cut(other_size, other_name, "encoding page")
-        conform(page, ENCODING_PAGE, "encoding page")
-        layers, used, chunks = iter(page[1]), set[int](), list[Any]()
-        for tier, codec, length, name in page[0]:
+        entries, uses, _ = conform(page, ENCODING_PAGE, "encoding page")
+        need(len(entries) == count and len(uses) == len(layers), "number of chunks or layers")
+        need(all(a[0] <= b[0] for a, b in pairwise(entries)), "chunks do not ascend by tier")
+        chunks, used = list[Any](), set[int]()
+        for tier, codec, length, name in entries:
             need(codec < 4, f"codec {codec}", "unsupported-format")
             conform(name, 32 if codec else type(None), "chunk id")
             limit(length, MAX_CHUNK_BYTES, "length of a chunk")
-            chunks.append(SimpleNamespace(tier=tier, codec=codec, length=length, id=name, offset=0))
-        good = len(chunks) == count and all(a.tier <= b.tier for a, b in pairwise(chunks))
-        need(good, "number or order of a page's chunks")
-        for record, blocks in added:
-            for layer, tier in enumerate(record.tiers):
-                uses = next(layers, [])
-                need(len(uses) == len(blocks), "number of a layer's blocks")
-                for (_, names, found), (number, slot) in zip(blocks, uses, strict=True):
-                    need(number < count, "no such chunk")
-                    chunk = chunks[number]
-                    chunk.id = chunk.id or names[layer + 1]
-                    good = chunk.codec or (slot == 0 and chunk.id == names[layer + 1])
-                    good = good and (chunk.codec < 2 or (chunk.codec == 2) != record.bitplane)
-                    need(good and chunk.tier == tier, "a layer in a chunk of other layers")
-                    found.append((chunk, slot))
-                    used.add(number)
-        need(next(layers, None) is None and len(used) == count, "a layer or chunk without use")
+            chunks.append(SimpleNamespace(tier=tier, codec=codec, length=length, id=name))
+        for (record, blocks, layer, tier), pairs in zip(layers, uses, strict=True):
+            need(len(pairs) == len(blocks), "number of a layer's blocks")
+            for (_, names, held), (number, slot) in zip(blocks, pairs, strict=True):
+                need(number < count and chunks[number].tier == tier, "no such chunk in this tier")
+                chunk = chunks[number]
+                chunk.id = chunk.id or names[layer + 1]
+                need(chunk.codec or (slot == 0 and chunk.id == names[layer + 1]), "a raw chunk")
+                fits = chunk.codec < 2 or (chunk.codec == 2) != record.bitplane
+                need(
+                    fits and (chunk.codec != 3 or layer == 0), "a layer in a chunk of other layers"
+                )
+                held.append((chunk, slot))
+                used.add(number)
+        need(len(used) == count, "a chunk without a layer")
         return chunks
 
-    def record(self, row: list[Any]) -> tuple[Record, list[Any]]:
-        """Take the blocks of the first or of a continuation record, return them."""
+    def record(self, row: list[Any]) -> list[Any]:
+        """Take a record, return (record, its new blocks, number, tier) for each layer."""
         conform(row, FILE if row[:1] == [1] else TENSOR, "record")
         limit(len(row[1].encode()), MAX_NAME_BYTES, "length of a name")
         last, self.key = self.key, (row[0], row[1].encode(), row[2])
         need(last < self.key, "records do not ascend")
         if last[:2] != self.key[:2]:
-            need(all(r.count == len(r.blocks) for r in self.records[-1:]), "blocks are missing")
+            self.check_last()
             self.records.append(Record(row, len(self.tiers)))
         record, first, layers = self.records[-1], row[2], [] if row[0] else row[8]
-        good = first == len(record.blocks) and first in range(max(record.count, 1))
-        good = good and row[3:7] + row[-1:] == record.row[3:7] + record.row[-1:]
-        need(good, "a record does not continue the one before it")
+        same = row[3:7] + row[-1:] == record.row[3:7] + record.row[-1:]
+        same = same and first == len(record.blocks) and (first < record.count or first == 0)
+        need(same, "a record does not continue the one before it")
         need(len(layers) == len(record.tiers) * record.bitplane, "number of layers")
         count = min(MAX_RECORD_BLOCKS, record.count - first)
         conform([row[7], *layers], [32 * count], "digests")
@@ -470,62 +483,67 @@ class Artifact:
             names = [data[32 * i : 32 * i + 32] for data in (row[7], *(layers or [row[7]]))]
             size = min(record.whole, record.run - (first + i) % record.per_run * record.whole)
             record.blocks.append((size, names, []))
-        return record, record.blocks[first:]
+        return [(record, record.blocks[first:], *layer) for layer in enumerate(record.tiers)]
+
+    def check_last(self) -> None:
+        need(all(r.count == len(r.blocks) for r in self.records[-1:]), "blocks are missing")
 
 
 # 10 Reader algorithms
-def read(
-    path: str | Path, tier: str | None = None
-) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+Tensor = tuple[str, tuple[int, ...], bytes]
+
+
+def read(path: str | Path, tier: str | None = None) -> dict[str, Tensor]:
     """Check a file up to a tier (the last complete one), return name -> (dtype, shape, bytes)."""
     artifact = Artifact(Path(path).read_bytes())
     if tier not in (None, *artifact.tiers):
         raise ValueError(f"expected a tier of {artifact.tiers}, got {tier!r}")
-    whole = artifact.complete if tier is None else tier in artifact.complete
+    whole = artifact.complete and tier in (None, *artifact.complete)
     need(whole, "the tier is not whole", "incomplete")
     level = artifact.tiers.index(tier or artifact.complete[-1])
     wanted = [chunk for chunk in artifact.chunks if chunk.tier <= level]
     for chunk in wanted:
         chunk.data = artifact.data[chunk.offset : chunk.offset + chunk.length]
-        good = blake3(chunk.data).digest() == chunk.id
-        need(good, f"id of the chunk at {chunk.offset}", "digest-mismatch")
+        same = blake3(chunk.data).digest() == chunk.id
+        need(same, f"id of the chunk at {chunk.offset}", "digest-mismatch")
     for chunk in wanted:
         chunk.payloads = read_chunk(chunk.data, chunk.codec)
     # All decoding comes before the first layer digest, these before block digests, then files
-    found, late = dict[tuple[int, str], bytes](), list[tuple[int, str]]()
+    found, checks = dict[tuple[int, str], bytes](), list[tuple[int, bytes, bytes, str]]()
     records = [record for record in artifact.records if record.tiers[0] <= level]
     for record in records:
-        parts = []
+        blocks = []
         for number, (size, (name, *names), uses) in enumerate(record.blocks):
             held = [use for use in uses if use[0].tier <= level]
             need(all(slot < len(chunk.payloads) for chunk, slot in held), "slot out of range")
             layers = [chunk.payloads[slot] for chunk, slot in held]
+            what = f"block {number} of {record.name!r}"
             block = layers[0]
             if record.bitplane:
                 block = rebuild(record, size, layers, artifact.digits)
-            need(len(block) == size * record.unit, f"length of block {number} of {record.name!r}")
-            parts.append(block)
-            good = all(blake3(a).digest() == b for a, b in zip(layers, names, strict=False))
-            late += [] if good else [(0, f"layer digest in block {number} of {record.name!r}")]
-            good = record.tiers[-1] > level or blake3(block).digest() == name
-            late += [] if good else [(1, f"block digest of block {number} of {record.name!r}")]
-        found[record.is_file, record.name] = b"".join(parts)
-        for t, figure in enumerate(record.figures if parts else ()):
-            good = figure[2] == record.largest - artifact.digits[t]
-            need(good, f"error bound of {record.name!r}")
-    need(not late, min(late, default=(0, ""))[1], "digest-mismatch")
+            need(len(block) == size * record.unit, f"length of {what}")
+            blocks.append(block)
+            checks += [(0, a, b, "layer of " + what) for a, b in zip(layers, names, strict=False)]
+            checks += [(1, block, name, what)] if record.tiers[-1] <= level else []
+        for t, figure in enumerate(record.figures if blocks else ()):
+            bound = record.largest - artifact.digits[t]
+            need(figure[2] == bound, f"error bound of {record.name!r}: expected {bound}")
+        found[record.is_file, record.name] = b"".join(blocks)
+    for _, data, name, what in sorted(checks, key=lambda check: check[0]):
+        need(blake3(data).digest() == name, f"digest of {what}", "digest-mismatch")
     for record in records if level == len(artifact.digits) else ():
-        data = found[record.is_file, record.name]
+        data, head = found[record.is_file, record.name], {}
         try:
-            spans = json.loads(data[8:]) if record.dtype == "safetensors" else {}
-            spans = [(spans[n]["data_offsets"], n) for n in spans if n != "__metadata__"]
+            head = json.loads(data[8:]) if record.is_file and record.dtype != "plain" else {}
+            spans = [(head[n]["data_offsets"], n) for n in head if n != "__metadata__"]
             data += b"".join(found[0, n] for _, n in sorted(spans))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RefError("malformed", f"the head of {record.name!r}: {error!r}") from None
-        same = not record.is_file or blake3(data).digest() == record.row[5]
-        need(not record.is_file or len(data) == record.row[4], f"size of {record.name!r}")
-        need(same, f"digest of the file {record.name!r}", "digest-mismatch")
-    return {r.name: (r.dtype, r.shape, found[0, r.name]) for r in records if not r.is_file}
+        if record.is_file:
+            need(len(data) == record.row[4], f"size of {record.name!r}")
+            same = blake3(data).digest() == record.row[5]
+            need(same, f"digest of {record.name!r}", "digest-mismatch")
+    return {r.name: (r.dtype, tuple(r.shape), found[0, r.name]) for r in records if not r.is_file}
 
 
 def main() -> int:
@@ -536,12 +554,10 @@ def main() -> int:
     options = parser.parse_args()
     try:
         tensors = read(options.file, options.tier)
-    except RefError as error:
-        print(f"error: {error.code}: {error}", file=sys.stderr)
-        return EXIT[error.code]
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 4
+    except (RefError, OSError, ValueError) as error:
+        code = getattr(error, "code", "not-found")
+        print(f"error: {code}: {error}", file=sys.stderr)
+        return EXIT.get(code, 4)
     for name, (dtype, shape, data) in tensors.items():
         shown = ["".join(c if c.isprintable() else repr(c)[1:-1] for c in s) for s in (name, dtype)]
         print(*shown, list(shape), blake3(data).hexdigest(), sep="\t")

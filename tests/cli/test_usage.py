@@ -1,5 +1,6 @@
 """Help, versions, wrong arguments, and errors that nobody foresaw."""
 
+import json
 import re
 
 import pytest
@@ -131,6 +132,77 @@ def test_the_option_outweighs_the_environment(p2u, packed):
 
 def test_an_empty_variable_is_none(p2u, packed):
     assert p2u("verify", packed.artifact, P2U_THREADS="").code == 0
+
+
+@pytest.fixture
+def spied(tmp_path):
+    """A PYTHONPATH under which the library only tells what it was called with."""
+    code = """
+import json, p2uformat
+def spy(name):
+    def tell(*arguments, progress, **named):
+        raise RuntimeError(json.dumps([name, arguments, named]))
+    setattr(p2uformat, name, tell)
+for name in ("pack", "verify", "unpack"):
+    spy(name)
+"""
+    (tmp_path / "sitecustomize.py").write_text(code)
+    return str(tmp_path)
+
+
+CALLS = {
+    ("pack", "a", "b"): {
+        "tiers": ["q4", "q8", "exact"],
+        "base_bits": None,
+        "overrides": None,
+        "parent": None,
+        "overwrite": False,
+        "threads": None,
+    },
+    (
+        *("pack", "a", "b", "--tiers", "q3,exact", "--base-bits", "3.5", "--parent", "p"),
+        *("--set", "x=y=bits:6", "--set", "*=exact", "--overwrite", "--threads", "3"),
+    ): {
+        "tiers": ["q3", "exact"],
+        "base_bits": 3.5,
+        "overrides": {"x=y": "bits:6", "*": "exact"},
+        "parent": "p",
+        "overwrite": True,
+        "threads": 3,
+    },
+    ("verify", "a"): {"deep": False, "tier": None, "expect": None, "threads": None},
+    ("verify", "a", "--deep", "--tier", "q4", "--expect", "blake3:00", "--threads", "1"): {
+        "deep": True,
+        "tier": "q4",
+        "expect": "blake3:00",
+        "threads": 1,
+    },
+    ("unpack", "a", "b"): {
+        "tier": None,
+        "tensors": None,
+        "dtype": None,
+        "overwrite": False,
+        "threads": None,
+    },
+    (
+        *("unpack", "a", "b", "--tier", "q4", "--tensors", "x,y", "--tensors", "z"),
+        *("--dtype", "BF16", "--overwrite", "--threads", "2"),
+    ): {"tier": "q4", "tensors": ["x,y", "z"], "dtype": "BF16", "overwrite": True, "threads": 2},
+}
+
+
+@pytest.mark.parametrize(("arguments", "named"), CALLS.items(), ids=[" ".join(c) for c in CALLS])
+def test_every_option_reaches_the_library(p2u, spied, arguments, named):
+    message = p2u(*arguments, "--json", PYTHONPATH=spied).error["message"]
+    called = json.loads(message.removeprefix("internal error: RuntimeError: "))
+    paths = [argument for argument in arguments[1:3] if not argument.startswith("-")]
+    assert called == [arguments[0], paths, named]
+
+
+@pytest.mark.parametrize("command", [("pack", "a", "b"), ("verify", "a"), ("unpack", "a", "b")])
+def test_threads_come_from_the_environment_too(p2u, spied, command):
+    result = p2u(*command, "--json", PYTHONPATH=spied, P2U_THREADS="7")
+    assert '"threads": 7' in result.error["message"]
 
 
 @pytest.fixture

@@ -57,7 +57,18 @@ def test_every_pattern_returns(name: str, digits: tuple[int, ...]) -> None:
     words = np.arange(1 << (8 * fmt.itemsize)).astype(fmt.word)
     low = fmt.emin - fmt.mantissa
     for sparse in (False, True):
-        for step in (low - 9, low - 1, low, low + 3, fmt.emin, fmt.emin + 5, -6, 0, 6, fmt.max_field):
+        for step in (
+            low - 9,
+            low - 1,
+            low,
+            low + 3,
+            fmt.emin,
+            fmt.emin + 5,
+            -6,
+            0,
+            6,
+            fmt.max_field,
+        ):
             roundtrip(fmt, words, np.full(1, step, np.int16), len(words), digits, sparse)
 
 

@@ -17,7 +17,9 @@ def _reference(values: list[int], widths: list[int]) -> bytes:
     return total.to_bytes((place + 7) // 8, "little")
 
 
-@given(st.lists(st.integers(0, 24).flatmap(lambda w: st.tuples(st.integers(0, 2**w - 1), st.just(w)))))
+@given(
+    st.lists(st.integers(0, 24).flatmap(lambda w: st.tuples(st.integers(0, 2**w - 1), st.just(w))))
+)
 def test_variable_widths(pairs: list[tuple[int, int]]) -> None:
     values, widths = [v for v, _ in pairs], [w for _, w in pairs]
     packed = pack_variable(np.array(values, np.uint32), np.array(widths, np.uint8))
@@ -26,7 +28,9 @@ def test_variable_widths(pairs: list[tuple[int, int]]) -> None:
     assert unpack_variable(data, np.array(widths, np.uint8)).tolist() == values
 
 
-@given(st.integers(1, 24).flatmap(lambda w: st.tuples(st.just(w), st.lists(st.integers(0, 2**w - 1)))))
+@given(
+    st.integers(1, 24).flatmap(lambda w: st.tuples(st.just(w), st.lists(st.integers(0, 2**w - 1))))
+)
 def test_fixed_width(case: tuple[int, list[int]]) -> None:
     width, values = case
     packed = pack_fixed(np.array(values, np.uint32), width)

@@ -33,7 +33,11 @@ def _layer(rng: np.random.Generator, count: int, *, sparse: bool = False) -> Bas
     return BaseLayer(int(sparse), steps, symbols, where.astype(np.uint32), words)
 
 
-@given(st.lists(st.tuples(st.integers(1, 9000), st.booleans(), st.integers(1, 300)), min_size=1, max_size=6))
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 9000), st.booleans(), st.integers(1, 300)), min_size=1, max_size=6
+    )
+)
 @settings(max_examples=60, deadline=None)
 def test_base_layers_return(shapes: list[tuple[int, bool, int]]) -> None:
     rng = np.random.default_rng(len(shapes))
@@ -110,6 +114,4 @@ def test_a_bomb_is_refused_before_it_is_decompressed() -> None:
         open_chunk(Codec.SECTIONS, head + table + claimed + bytes(4) + bomb)
     small = (len(bomb) | 1 << 31).to_bytes(4, "little") + (1 << 20).to_bytes(4, "little")
     with pytest.raises(Malformed):
-        open_chunk(
-            Codec.SECTIONS, head + table + small + (1 << 20).to_bytes(4, "little") + bomb
-        )
+        open_chunk(Codec.SECTIONS, head + table + small + (1 << 20).to_bytes(4, "little") + bomb)

@@ -39,8 +39,8 @@ def test_damage_says_where_it_is():
         region="chunk",
         offset=128,
     )
-    line = "expected a, got b (artifact 'm.p2u', tensor 'w', tier q4, elements 0:8, chunk at offset 128)"
-    assert str(error) == line
+    where = "artifact 'm.p2u', tensor 'w', tier q4, elements 0:8, chunk at offset 128"
+    assert str(error) == f"expected a, got b ({where})"
 
 
 def test_locating_keeps_what_is_known():

@@ -24,7 +24,11 @@ def write_safetensors(
     head: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
     offset = 0
     for name, (dtype, shape, data) in tensors.items():
-        head[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, offset + len(data)]}
+        head[name] = {
+            "dtype": dtype,
+            "shape": list(shape),
+            "data_offsets": [offset, offset + len(data)],
+        }
         offset += len(data)
     text = json.dumps(head).encode() + b"   "
     body = b"".join(data for *_, data in tensors.values())

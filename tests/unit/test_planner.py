@@ -59,7 +59,9 @@ def test_sensitivity_moves_bits() -> None:
     plain = _segments(values)
     weight = np.ones(len(plain.sizes))
     weight[:64] = 100.0
-    moved = Segments(plain.counts, plain.anchor, plain.sizes, plain.value_bits, weight, plain.sparse)
+    moved = Segments(
+        plain.counts, plain.anchor, plain.sizes, plain.value_bits, weight, plain.sparse
+    )
     steps = make_plan(moved, 4.0).steps
     assert np.median(steps[:64]) <= np.median(steps[64:]) - 2
 

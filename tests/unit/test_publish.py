@@ -7,7 +7,6 @@ import threading
 
 import pytest
 
-from p2uformat.container import publish as published
 from p2uformat.container.publish import publish
 from p2uformat.errors import DestinationExists, NotFound, StoreUnavailable
 
@@ -36,9 +35,13 @@ def test_it_appears_whole(tmp_path, way):
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_nothing_is_left_after_an_error(tmp_path, way, error):
-    with pytest.raises(error), publish(tmp_path / "f") as output:
-        output.write(b"x")
-        raise error
+    def interrupted():
+        with publish(tmp_path / "f") as output:
+            output.write(b"x")
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
     assert names(tmp_path) == []
 
 
@@ -52,9 +55,14 @@ def test_a_file_is_not_overwritten(tmp_path, way):
 
 def test_a_file_is_not_overwritten_when_it_comes_meanwhile(tmp_path, way):
     target = tmp_path / "f"
-    with pytest.raises(DestinationExists), publish(target) as output:
-        output.write(b"new")
-        target.write_bytes(b"other")
+
+    def raced():
+        with publish(target) as output:
+            output.write(b"new")
+            target.write_bytes(b"other")
+
+    with pytest.raises(DestinationExists):
+        raced()
     assert target.read_bytes() == b"other"
     assert names(tmp_path) == ["f"]
 
@@ -92,10 +100,13 @@ def test_a_full_disk_is_reported(tmp_path, way, monkeypatch):
     def full(descriptor, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(StoreUnavailable, match="no space left") as caught:  # noqa: PT012, SIM117
-        with publish(tmp_path / "f") as output:
-            monkeypatch.setattr(published.os, "write", full)
+    def write():
+        with publish(tmp_path / "f") as output, monkeypatch.context() as patch:
+            patch.setattr(os, "write", full)
             output.write(b"x")
+
+    with pytest.raises(StoreUnavailable, match="no space left") as caught:
+        write()
     assert caught.value.errno == errno.ENOSPC
     assert names(tmp_path) == []
 

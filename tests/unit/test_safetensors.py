@@ -1,3 +1,4 @@
+import contextlib
 import json
 import struct
 
@@ -7,7 +8,7 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2uformat.errors import InvalidSource, NotFound, P2UError
+from p2uformat.errors import InvalidSource, NotFound
 from p2uformat.ingest import HeadTensor, SafetensorsSource, build_head, parse_head
 from p2uformat.ingest.head import MAX_JSON_BYTES
 
@@ -123,10 +124,8 @@ def test_unknown_dtypes_and_empty_tensors_pass():
 @given(st.binary(max_size=80))
 def test_any_bytes_are_read_or_refused(data):
     whole = struct.pack("<Q", len(data)) + data
-    try:
+    with contextlib.suppress(InvalidSource):
         parse_head(whole, len(whole))
-    except P2UError as error:
-        assert type(error) is InvalidSource
 
 
 @given(st.data())
@@ -134,10 +133,8 @@ def test_changed_heads_are_read_or_refused(choice):
     whole = bytearray(file({"a": row(), "b": row("F16", (1, 1), (2, 4))}, b"1234"))
     for _ in range(choice.draw(st.integers(1, 3))):
         whole[choice.draw(st.integers(8, len(whole) - 5))] = choice.draw(st.integers(0, 255))
-    try:
+    with contextlib.suppress(InvalidSource):
         parse(bytes(whole), b"1234")
-    except P2UError as error:
-        assert type(error) is InvalidSource
 
 
 def test_a_missing_file_is_not_found(tmp_path):

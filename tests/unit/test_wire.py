@@ -29,10 +29,9 @@ def test_a_value_returns_and_has_one_encoding(value):
 def test_any_bytes_decode_canonically_or_are_refused(data):
     try:
         value = decode(data)
-    except P2UError as error:
-        assert type(error) in (NonCanonical, LimitExceeded)
-    else:
-        assert encode(value) == data
+    except (NonCanonical, LimitExceeded):
+        return
+    assert encode(value) == data
 
 
 @given(values, st.data())
@@ -115,7 +114,7 @@ def test_the_package_agrees():
     ],
 )
 def test_checks_refuse_other_types(call):
-    with pytest.raises(Malformed, match="^x"):
+    with pytest.raises(Malformed, match="x: "):
         call()
 
 
