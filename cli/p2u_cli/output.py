@@ -46,8 +46,7 @@ def write_json(document: Mapping[str, Any]) -> None:
         Standard output takes no more.
     """
     text = json.dumps(_plain(document), indent=2, ensure_ascii=True, allow_nan=False)
-    # JSON may leave DEL as it is, and it can only stand inside a string.
-    _write(text.replace("\x7f", "\\u007f") + "\n")
+    _write(text + "\n")
 
 
 def write_text(text: str) -> None:

@@ -68,17 +68,15 @@ def verify(
         output.write_json(report.to_dict())
     else:
         output.write_text(_text(artifact, report, tier))
-    return exit_code(report, tier)
+    return exit_code(report)
 
 
-def exit_code(report: "VerifyReport", tier: str | None) -> ExitCode:
+def exit_code(report: "VerifyReport") -> ExitCode:
     """Return what the report means: damage outweighs what is missing."""
     if report.damage:
         return ExitCode.DAMAGED
-    if report.ok or tier in report.complete_tiers:
-        return ExitCode.OK
-    # Neither good nor damaged: what is left is that something is not there.
-    return ExitCode.INCOMPLETE
+    # Neither sound nor damaged: what is left is that something asked for is not there.
+    return ExitCode.OK if report.ok else ExitCode.INCOMPLETE
 
 
 def _text(path: str, report: "VerifyReport", tier: str | None) -> str:
@@ -100,7 +98,7 @@ def _result(report: "VerifyReport", tier: str | None) -> str:
     if report.damage:
         return f"damaged in {_counted(len(report.damage), 'place')}"
     trust = "authenticated" if report.authenticated else "self-consistent, not authenticated"
-    if exit_code(report, tier) is ExitCode.INCOMPLETE:
+    if exit_code(report) is ExitCode.INCOMPLETE:
         return f"incomplete, {_counted(report.missing_chunks, 'chunk')} missing; {trust}"
     return trust if tier is None else f"{escape(tier)} is whole; {trust}"
 

@@ -30,7 +30,9 @@ def complete_tiers(container: Container) -> tuple[str, ...]:
 
 
 def is_complete(container: Container, stored: StoredTensor | StoredFile, tier: int) -> bool:
-    """Return whether all that a tensor needs at a tier is here."""
+    """Return whether a tensor is part of a tier, and all that it needs there is here."""
+    if stored.record.layer_tier(0) > tier:
+        return False
     for layer in stored_tiers(stored, tier):
         for place in stored.places(layer):
             if place is None or not container.held(place.page, place.chunk):

@@ -24,6 +24,7 @@ from p2uformat.errors import (
     CorruptData,
     Incomplete,
     Malformed,
+    TierNotFound,
 )
 from p2uformat.floats import FloatFormat
 from p2uformat.manifest import BitplaneParameters
@@ -193,7 +194,7 @@ class Artifact:
         Raises
         ------
         TensorNotFound, TierNotFound
-            If there is no such tensor or tier.
+            If there is no such tensor or tier, or the tensor is exact in a higher tier only.
         Incomplete
             If the file ends before what was asked for.
         CorruptData
@@ -201,6 +202,7 @@ class Artifact:
         """
         stored = self._contents.catalog.tensor(name)
         number = self._best_tier() if tier is None else self._contents.tier_number(tier)
+        self._check_part(stored, number)
         target = None if dtype is None else target_format(stored, dtype)
         start, stop, shape = row_range(stored, rows)
         out = allocate(stored, shape, target)
@@ -234,6 +236,14 @@ class Artifact:
         for _ in ordered_map(fill, blocks, self._threads if len(blocks) > 1 else 1):
             pass
 
+    def _check_part(self, stored: StoredTensor, tier: int) -> None:
+        own = stored.record.layer_tier(0)
+        if own > tier:
+            raise TierNotFound(
+                f"tensor {stored.name!r} is not part of tier {self.tiers[tier]}",
+                hint=f"it travels exactly in tier {self.tiers[own]}",
+            )
+
     def _best_tier(self) -> int:
         if not self.complete:
             raise self._contents.incomplete("its first tier is whole")
@@ -245,7 +255,8 @@ class Artifact:
 
     @cached_property
     def _sources(self) -> list[SourceFile]:
-        return source_files(self._contents.reader, self._contents.catalog)
+        contents = self._contents
+        return source_files(contents.reader, contents.catalog, contents.reader.exact)
 
     @cached_property
     def _keys(self) -> tuple[str, ...]:

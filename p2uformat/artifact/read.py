@@ -221,10 +221,7 @@ class BlockReader:
 
 
 def stored_tiers(stored: Stored, last_tier: int) -> list[int]:
-    """Return the layers needed to rebuild at a tier.
-
-    What travels whole is needed at every tier, wherever it lies.
-    """
+    """Return the layers needed to rebuild at a tier; what travels whole has just one."""
     if isinstance(stored, StoredTensor) and stored.record.quantizer == "bitplane":
         return list(range(min(stored.record.layers, last_tier + 1)))
     return [0]

@@ -35,8 +35,8 @@ def blob(reader: BlockReader, stored: StoredFile) -> Iterator[bytes]:
     return (reader.raw(stored, block) for block in range(stored.blocks))
 
 
-def source_files(reader: BlockReader, catalog: Catalog) -> list[SourceFile]:
-    """Return the source files, their heads read and checked.
+def source_files(reader: BlockReader, catalog: Catalog, tier: int) -> list[SourceFile]:
+    """Return the source files whose blobs are part of a tier, their heads read and checked.
 
     Raises
     ------
@@ -45,7 +45,11 @@ def source_files(reader: BlockReader, catalog: Catalog) -> list[SourceFile]:
     Incomplete
         If the file ends before one.
     """
-    return [SourceFile(stored, read_head(reader, stored)) for stored in catalog.files.values()]
+    return [
+        SourceFile(stored, read_head(reader, stored))
+        for stored in catalog.files.values()
+        if stored.record.tier <= tier
+    ]
 
 
 def read_head(reader: BlockReader, stored: StoredFile) -> Head | None:

@@ -16,6 +16,7 @@ from p2uformat.manifest import BitplaneParameters
 __all__ = ["Shares", "bound", "relative_error", "summarize"]
 
 Scaled = tuple[int, int]
+_User = tuple[StoredTensor | StoredFile, int]
 
 
 def bound(exponent: int) -> float:
@@ -69,35 +70,32 @@ class Shares:
     @classmethod
     def of(cls, container: Container, catalog: Catalog) -> Shares:
         """Divide all chunks of a container."""
-        users: dict[bytes, list[tuple[StoredTensor | StoredFile, int, int]]] = defaultdict(list)
-        lengths: dict[bytes, tuple[int, int]] = {}
+        users: dict[tuple[int, bytes], list[_User]] = defaultdict(list)
+        lengths: dict[tuple[int, bytes], int] = {}
         for stored in catalog.everything():
             for layer in range(stored.record.layers):
                 for block, place in enumerate(stored.places(layer)):
                     if place is None:
                         continue
                     entry = container.entry(place.page, place.chunk)
-                    known = lengths.get(entry.id)
-                    if known is None or entry.tier < known[1]:
-                        lengths[entry.id] = entry.length, entry.tier
                     start, stop = stored.geometry.block_range(block)
-                    users[entry.id].append((stored, layer, stop - start))
+                    lengths[entry.tier, entry.id] = entry.length
+                    users[entry.tier, entry.id].append((stored, stop - start))
         return cls._divide(len(container.tiers), users, lengths)
 
     @classmethod
     def _divide(
         cls,
         tiers: int,
-        users: dict[bytes, list[tuple[StoredTensor | StoredFile, int, int]]],
-        lengths: dict[bytes, tuple[int, int]],
+        users: dict[tuple[int, bytes], list[_User]],
+        lengths: dict[tuple[int, bytes], int],
     ) -> Shares:
         quantized, exact = [0.0] * tiers, [0.0] * tiers
         tensors: dict[str, list[float]] = defaultdict(lambda: [0.0] * tiers)
-        for id_, chunk_users in users.items():
-            length, tier = lengths[id_]
-            total = sum(weight for _, _, weight in chunk_users)
-            for stored, _, weight in chunk_users:
-                share = length * weight / total if total else 0.0
+        for (tier, id_), chunk_users in users.items():
+            total = sum(weight for _, weight in chunk_users)
+            for stored, weight in chunk_users:
+                share = lengths[tier, id_] * weight / total if total else 0.0
                 whole = isinstance(stored, StoredFile) or stored.record.quantizer == "opaque"
                 (exact if whole else quantized)[tier] += share
                 if isinstance(stored, StoredTensor):

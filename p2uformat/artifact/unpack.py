@@ -99,7 +99,7 @@ def unpack(
     with Contents.open(source) as contents:
         exact = contents.reader.exact
         number = exact if tier is None else contents.tier_number(tier)
-        files = source_files(contents.reader, contents.catalog) if contents.catalog.files else []
+        files = source_files(contents.reader, contents.catalog, number)
         whole = patterns is None and target is None and number == exact and len(files) == 1
         pool = _Pool(contents, number, workers, progress)
         with publish(destination, overwrite=overwrite) as output:
@@ -181,7 +181,8 @@ def _convert(
     heads = [file.head for file in files if file.head is not None]
     order = [row.name for head in heads for row in head.tensors] or list(contents.catalog.tensors)
     names = [name for head in heads for name in head.names] or order
-    chosen = _choose(names, patterns)
+    here = {name: contents.catalog.tensor(name).record.layer_tier(0) for name in order}
+    chosen = _choose([name for name in names if here[name] <= pool.tier], patterns)
     tensors = [contents.catalog.tensor(name) for name in order if name in chosen]
     pool.need(tensors)
     rows = [_row(stored, _target_of(stored, target)) for stored in tensors]

@@ -185,8 +185,19 @@ class BlockDecoder:
         self._live: NDArray[np.int64] | None = (
             np.flatnonzero(symbols < MINUS_ZERO) if self._base.sparse else None
         )
+        self._check_outliers()
         self._tier = 0
         self._low: NDArray[np.uint32] | None = None  # digits so far, of live weights
+
+    def _check_outliers(self) -> None:
+        """Refuse outliers that have a symbol of their own: each value has one encoding."""
+        base = self._base
+        if not len(base.outlier_index):
+            return
+        step = base.steps[base.outlier_index // np.uint32(self.spec.segment)].astype(np.int32)
+        split = Split.of(self.spec.format, base.outlier_words)
+        if (base_symbols(split, step, sparse=base.sparse) != OUTLIER).any():
+            raise Malformed("an outlier has a symbol of its own")
 
     @property
     def _count(self) -> int:
@@ -258,6 +269,18 @@ class BlockDecoder:
             stops = np.searchsorted(self._live, stops)
         return list(zip(starts.tolist(), stops.tolist(), steps[heads].tolist(), strict=True))
 
+    def _check_words(self, words: Words) -> None:
+        """Refuse what is no finite number, or a zero without a zero's symbol."""
+        fmt = self.spec.format
+        magnitude = words & fmt.word.type((1 << fmt.sign_bit) - 1)
+        wrong = np.zeros(len(words), bool)
+        if fmt.max_word & 1 == 0:  # elsewhere the widths leave no room for it
+            wrong |= magnitude > fmt.max_word
+        if self._live is not None:
+            wrong |= magnitude == 0
+        if wrong.any() and wrong[self._symbols != OUTLIER].any():
+            raise Malformed("a weight's remainder makes it no number of its bin")
+
     def exact(self, payload: bytes | memoryview) -> Words:
         """Return the original bit patterns; all lossy tiers have been fed before.
 
@@ -280,6 +303,7 @@ class BlockDecoder:
             raise Malformed("an exponent is above its step")
         words |= made.words
         words[made.tiny] |= (top - fields).astype(fmt.word) << fmt.word.type(fmt.mantissa)
+        self._check_words(words)
         if live is not None:
             sign = (self._base.symbols == MINUS_ZERO).astype(fmt.word)
             full = sign << fmt.word.type(fmt.sign_bit)

@@ -36,14 +36,14 @@ EXIT |= dict.fromkeys(("digest-mismatch", "non-canonical", "malformed", "limit-e
 class RefError(Exception):
     """A file that is refused; ``code`` is one of those of section 13."""
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+    code = "malformed"
 
 
 def need(condition: object, message: str, code: str = "malformed") -> None:
     if not condition:
-        raise RefError(code, message)
+        error = RefError(message)
+        error.code = code
+        raise error
 
 
 def limit(value: int, most: int, what: str) -> None:
@@ -94,8 +94,8 @@ def unpack(cursor: Cursor, depth: int = 0) -> Any:
         need(byte in HEADS, f"type byte {byte:#x} is not allowed", "non-canonical")
         kind, width, least = HEADS[byte]
         number = int.from_bytes(cursor.take(width), "big", signed=kind == "neg")
-        shortest = (-number if kind == "neg" else number) >= least
-        need(shortest, f"{number} is not in its shortest form", "non-canonical")
+        size = -number if kind == "neg" else number
+        need(size >= least, f"{number} is not in its shortest form", "non-canonical")
     if kind in ("bin", "str"):
         data = cursor.take(number)
         text = data.decode(errors="replace") if kind == "str" else ""
@@ -108,8 +108,8 @@ def unpack(cursor: Cursor, depth: int = 0) -> Any:
     if kind == "array":
         return values
     keys = [key.encode() for key in values[::2] if isinstance(key, str)]
-    ascending = len(keys) == number and sorted(set(keys)) == keys
-    need(ascending, "map keys are not ascending strings", "non-canonical")
+    good = len(keys) == number and sorted(set(keys)) == keys
+    need(good, "map keys are not ascending strings", "non-canonical")
     return dict(zip(values[::2], values[1::2], strict=True))
 
 
@@ -134,6 +134,7 @@ def conform(value: Any, form: Any, what: str) -> Any:
 
 # Source dtypes: bytes, M, emin - M, magnitude word of F
 Float = tuple[int, int, int, int]
+TWO = Fraction(2)
 FLOATS: dict[str, Float] = {"F64": (8, 52, -1074, (0x7FF << 52) - 1)}
 FLOATS |= {"F32": (4, 23, -149, 0x7F7FFFFF), "F16": (2, 10, -24, 0x7BFF)}
 FLOATS |= {"BF16": (2, 7, -133, 0x7F7F), "F8_E4M3": (1, 3, -9, 0x7E), "F8_E5M2": (1, 2, -16, 0x7B)}
@@ -141,14 +142,9 @@ SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E8M0": 1, "U16": 2, "I16": 2, "U32": 4
 SIZES |= {"U64": 8, "I64": 8, "C64": 8} | {name: dtype[0] for name, dtype in FLOATS.items()}
 
 
-def power(exponent: int) -> Fraction:
-    return Fraction(2) ** exponent
-
-
 def source_value(dtype: Float, word: int) -> Fraction:
     exponent, fraction = divmod(word, 1 << dtype[1])
-    significand = fraction + ((exponent > 0) << dtype[1])
-    return significand * power(max(exponent, 1) - 1 + dtype[2])
+    return (fraction + ((exponent > 0) << dtype[1])) * TWO ** (max(exponent, 1) - 1 + dtype[2])
 
 
 # 4 Numbers
@@ -156,15 +152,15 @@ def source_value(dtype: Float, word: int) -> Fraction:
 def magnitude(dtype: Float, n: int, step: int, deltas: tuple[int, ...]) -> int:
     """Return the magnitude word of n * 2^step or, given deltas, of what stands for the bin n."""
     _, mantissa, floor, largest = dtype
-    value, most = n * power(step), source_value(dtype, largest)
+    value, most = n * TWO**step, source_value(dtype, largest)
     unit = max((n.bit_length() - 1 if n else -1) + step - mantissa, floor)
-    need(value % power(unit) == 0 and value <= most, "n * 2^Kt is not a source value")
+    need(value % TWO**unit == 0 and value <= most, "n * 2^Kt is not a source value")
     if deltas and unit < step:
-        guess = value + deltas[n > 0] * power(step - 8)
-        value = min(guess, (n + 1) * power(step) - power(unit), most)
+        guess = value + deltas[n > 0] * TWO ** (step - 8)
+        value = min(guess, (n + 1) * TWO**step - TWO**unit, most)
     log2 = value.numerator.bit_length() - value.denominator.bit_length()
     unit = max(log2 - mantissa, floor) if value else floor
-    return ((unit - floor) << mantissa) + round(value / power(unit))
+    return ((unit - floor) << mantissa) + round(value / TWO**unit)
 
 
 # 6 Layers
@@ -186,7 +182,7 @@ def rebuild(record: Any, weights: int, layers: list[bytes], digits: list[int]) -
     found = [i for i, symbol in enumerate(symbols) if symbol == 127]
     need(index == found, "outliers and symbols 127 disagree")
     for i, bits in outliers.items():
-        m = source_value(dtype, bits % sign) / power(steps[i // record.segment])
+        m = source_value(dtype, bits % sign) / TWO ** steps[i // record.segment]
         own = bits % sign <= largest and m + (flags and bits // sign) < 127
         need(not own, f"weight {i} is an outlier and has a symbol of its own")
     live = [i for i, symbol in enumerate(symbols) if not (flags and symbol >= 254)]
@@ -197,11 +193,7 @@ def rebuild(record: Any, weights: int, layers: list[bytes], digits: list[int]) -
         cursor.done()
     for i, n, _ in rows:
         need(i not in outliers or n == 127 << digits[lossy - 1], "an outlier has digits")
-    result = [outliers.get(i, sign * (symbol > 127)) for i, symbol in enumerate(symbols)]
-    if flags:
-        result = [
-            0 if symbol == 255 else bits for symbol, bits in zip(symbols, result, strict=True)
-        ]
+    result = [outliers.get(i, sign * (127 < s < 255)) for i, s in enumerate(symbols)]
     if len(layers) <= len(digits):
         deltas = tuple(record.figures[lossy - 1][:2])
         for i, n, k in rows:
@@ -231,76 +223,71 @@ def rebuild(record: Any, weights: int, layers: list[bytes], digits: list[int]) -
 
 
 # 7 Chunks
-def read_stream(stored: bytes, word: int, raw: int) -> bytes:
-    if word < 1 << 31:
-        need(len(stored) == raw, "a plain stream has two lengths")
-        return stored
-    need(len(stored) < raw and stored[:4] == b"\x28\xb5\x2f\xfd", "not a zstd frame, or too long")
-    try:
-        frame = zstandard.get_frame_parameters(stored)
-        need(frame.content_size == raw and not frame.dict_id, "a zstd frame of another kind")
-        limit(frame.window_size, 1 << MAX_WINDOW_LOG, "zstd window")
-        plain = zstandard.ZstdDecompressor().decompress(stored, raw, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise RefError("malformed", f"a zstd frame does not decode: {error}") from None
-    need(len(plain) == raw, "a zstd frame has another length than it declares")
-    return plain
-
-
 def read_chunk(data: bytes, codec: int) -> list[bytes]:
     """Return the payloads of a chunk's members."""
     if codec == 0:
         return [data]
-    cursor = Cursor(data, "chunk")
+    cursor, streams, payloads = Cursor(data, "chunk"), list[Cursor](), list[bytes]()
     (stated, zero), (members, count, zero2) = cursor.take(2), cursor.numbers(3, "H")
     need(stated == codec and zero == zero2 == 0 and members and count, "chunk: a wrong head")
     limit(members, MAX_CHUNK_MEMBERS, "members")
     limit(count, MAX_STREAMS, "streams")
     table = [cursor.numbers(2, "I") for _ in range(count)]
     limit(sum(raw for _, raw in table), MAX_STREAM_BYTES, "raw bytes of a chunk")
-    stored = [(cursor.take(word & 0x7FFFFFFF), word, raw) for word, raw in table]
+    for word, raw in table:
+        stored = cursor.take(word & 0x7FFFFFFF)
+        if word >> 31:
+            need(len(stored) < raw, "a zstd stream that is not shorter")
+            stored = read_frame(stored, raw)
+        need(len(stored) == raw, "a stream has another length than it declares")
+        streams.append(Cursor(stored, "stream"))
     cursor.done()
-    meta, *streams = [Cursor(read_stream(*stream), "stream") for stream in stored]
+    meta, *parts = streams
     if codec == 1:  # 7.1
-        need(streams, "sections: no section")
-        lengths = [meta.numbers(len(streams), "I") for _ in range(members)]
-        payloads = [b"".join(map(Cursor.take, streams, row)) for row in lengths]
+        need(parts, "sections: no section")
+        lengths = [meta.numbers(len(parts), "I") for _ in range(members)]
+        payloads = [b"".join(map(Cursor.take, parts, row)) for row in lengths]
     elif codec == 2:  # 7.2
         width, *sizes = meta.numbers(1 + members, "I")
-        need(1 <= width <= 16 and len(streams) == width, "planes: wrong width")
-        need(sum(sizes) % width == 0, "planes: the width does not divide the payloads")
-        rows = zip(*(stream.take(sum(sizes) // width) for stream in streams), strict=True)
+        good = 1 <= width <= 16 and len(parts) == width and sum(sizes) % width == 0
+        need(good, "planes: wrong width")
+        rows = zip(*(part.take(sum(sizes) // width) for part in parts), strict=True)
         joined = Cursor(bytes(byte for row in rows for byte in row), "planes")
         payloads = [joined.take(size) for size in sizes]
-    else:
-        need(len(streams) >= 4, "classes: too few streams")
-        payloads = read_classes(members, meta, *streams)
-    for cursor in (meta, *streams):
+    else:  # 7.3
+        need(len(parts) >= 4, "classes: too few streams")
+        steps, numbers, gaps, values, *classes = parts
+        heads = [struct.unpack("<IIIIBBH", meta.take(20)) for _ in range(members)]
+        halves = [steps.take(sum(head[1] for head in heads)) for _ in range(2)]
+        chain = accumulate(low | high << 8 for low, high in zip(*halves, strict=True))
+        quarters = [gaps.take(sum(head[2] for head in heads)) for _ in range(4)]
+        jumps = (int.from_bytes(bytes(row), "little") for row in zip(*quarters, strict=True))
+        for n, segments, outliers, unit, flags, size, axis in heads:
+            limit(n, MAX_BLOCK_ELEMENTS, "weights of a member")
+            need(unit and flags < 2 and axis < 2 and not (axis and n % unit), "classes: meta")
+            units = list(enumerate(numbers.take(-(-n // unit))))
+            need(all(c < len(classes) for _, c in units), "classes: class number out of range")
+            symbols = b"".join(classes[c].take(min(unit, n - i * unit)) for i, c in units)
+            symbols = b"".join(symbols[i::unit] for i in range(unit)) if axis else symbols
+            ks = struct.pack(f"<{segments}H", *(k & 0xFFFF for k in islice(chain, segments)))
+            index = list(accumulate(islice(jumps, outliers)))
+            need(max(index, default=0) <= n, "classes: outlier index out of range")
+            tail = struct.pack(f"<I{outliers}I", outliers, *index) + values.take(size * outliers)
+            payloads.append(bytes([flags]) + ks + symbols + tail)
+    for cursor in streams:
         cursor.done()
     return payloads
 
 
-def read_classes(members: int, meta: Cursor, *streams: Cursor) -> list[bytes]:  # 7.3
-    steps, numbers, gaps, values, *classes = streams
-    rows = [struct.unpack("<IIIIBBH", meta.take(20)) for _ in range(members)]
-    halves = [steps.take(sum(row[1] for row in rows)) for _ in range(2)]
-    chain = accumulate(low | high << 8 for low, high in zip(*halves, strict=True))
-    quarters = [gaps.take(sum(row[2] for row in rows)) for _ in range(4)]
-    jumps = (int.from_bytes(bytes(row), "little") for row in zip(*quarters, strict=True))
-    payloads = []
-    for n, segments, outliers, unit, flags, size, axis in rows:
-        limit(n, MAX_BLOCK_ELEMENTS, "weights of a member")
-        need(unit and flags < 2 and axis < 2 and not (axis and n % unit), "classes: wrong meta")
-        units = list(enumerate(numbers.take(-(-n // unit))))
-        need(all(c < len(classes) for _, c in units), "classes: class number out of range")
-        symbols = b"".join(classes[c].take(min(unit, n - i * unit)) for i, c in units)
-        symbols = b"".join(symbols[i::unit] for i in range(unit)) if axis else symbols
-        ks = struct.pack(f"<{segments}H", *(k & 0xFFFF for k in islice(chain, segments)))
-        index = list(accumulate(islice(jumps, outliers)))
-        need(max(index, default=0) <= n, "classes: outlier index out of range")
-        tail = struct.pack(f"<I{outliers}I", outliers, *index) + values.take(size * outliers)
-        payloads.append(bytes([flags]) + ks + symbols + tail)
-    return payloads
+def read_frame(frame: bytes, raw: int) -> bytes:
+    need(frame[:4] == b"\x28\xb5\x2f\xfd", "a zstd frame without its magic")
+    try:
+        head = zstandard.get_frame_parameters(frame)
+        need(head.content_size == raw and not head.dict_id, "a zstd frame of another kind")
+        limit(head.window_size, 1 << MAX_WINDOW_LOG, "zstd window")
+        return zstandard.ZstdDecompressor().decompress(frame, raw, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise RefError(f"a zstd frame does not decode: {error}") from None
 
 
 # 8 Manifest: the forms of its values
@@ -327,9 +314,8 @@ class Record:
             bad = {"", ".", ".."} & set(self.name.split("/")) or {"\\", "\0"} & set(self.name)
             need(not bad, "a path that is not relative")
             need(self.dtype in ("plain", "safetensors"), "unknown layout")
-            need(
-                more[1] == row[4] or more[1] < row[4] and self.dtype != "plain", "length of a blob"
-            )
+            good = more[1] == row[4] or (more[1] < row[4] and self.dtype != "plain")
+            need(good, "length of a blob")
             self.shape, self.unit, kind = [more[1]], 1, "opaque"
         limit(len(self.shape), MAX_RANK, "rank")
         self.elements = math.prod(self.shape)
@@ -351,6 +337,7 @@ class Record:
             need(more[1] == self.elements * self.unit, "shape and bytes disagree")
         else:
             line = self.elements = more[1]
+        self.totals = (self.elements, self.elements * self.bitplane, 0)
         self.tiers = range(tiers) if self.bitplane else range(more[0], more[0] + 1)
         need(self.tiers.stop <= tiers, "no such tier")
         # 5 Blocks: a run of `run` elements is cut by itself, into blocks of `whole`
@@ -381,23 +368,19 @@ class Artifact:
         root = self.root(size, data[16:48], CONTENT_ROOT)
         tiers = root["tiers"]  # 8.1
         limit(len(tiers), MAX_TIERS, "tiers")
-        need(tiers[-1:] == [["exact", None]], "the last tier is not exact")
         self.tiers, self.digits = [name for name, _ in tiers], [digits for _, digits in tiers[:-1]]
-        named = all(re.fullmatch("[a-z0-9][a-z0-9._-]{0,31}", name) for name in self.tiers)
-        need(named and len(set(self.tiers)) == len(tiers), "names of tiers")
+        good = all(re.fullmatch("[a-z0-9][a-z0-9._-]{0,31}", name) for name in self.tiers)
+        good = good and tiers[-1:] == [["exact", None]] and len(set(self.tiers)) == len(tiers)
         rising = sorted({0, *conform(self.digits, [UINT], "digits")})
-        need(self.digits in (rising, []), "digits do not ascend from 0")
-        limit(max(rising), MAX_DIGITS, "digits")
+        need(good and self.digits in (rising, []), "names or digits of tiers")
+        limit(rising[-1], MAX_DIGITS, "digits")
         other = self.root(other_size, data[48:80], ENCODING_ROOT)
         need(other["content"] == data[16:48], "the roots do not belong together")
         need(len(root["pages"]) == len(other["pages"]), "the roots have different pages")
         pages = [self.page(*a, *b) for a, b in zip(root["pages"], other["pages"], strict=True)]
-        self.check_last()
-        totals = [
-            sum(r.elements for r in self.records if not r.is_file),
-            sum(r.elements for r in self.records if r.bitplane),
-            sum(r.row[4] for r in self.records if r.is_file),
-        ]
+        need(all(r.count == len(r.blocks) for r in self.records), "blocks are missing")
+        rows = [(0, 0, r.row[4]) if r.is_file else r.totals for r in self.records]
+        totals = [sum(column) for column in zip((0, 0, 0), *rows, strict=True)]
         need(totals == root["totals"], f"totals: expected {totals}, got {root['totals']}")
         self.chunks = [chunk for page in pages for chunk in page]
         need(len(self.chunks) == entries, "the table has another number of entries")
@@ -454,10 +437,8 @@ class Artifact:
                 chunk = chunks[number]
                 chunk.id = chunk.id or names[layer + 1]
                 need(chunk.codec or (slot == 0 and chunk.id == names[layer + 1]), "a raw chunk")
-                fits = chunk.codec < 2 or (chunk.codec == 2) != record.bitplane
-                need(
-                    fits and (chunk.codec != 3 or layer == 0), "a layer in a chunk of other layers"
-                )
+                fits = (True, True, not record.bitplane, record.bitplane and layer == 0)
+                need(fits[chunk.codec], "a layer in a chunk of other layers")
                 held.append((chunk, slot))
                 used.add(number)
         need(len(used) == count, "a chunk without a layer")
@@ -470,7 +451,6 @@ class Artifact:
         last, self.key = self.key, (row[0], row[1].encode(), row[2])
         need(last < self.key, "records do not ascend")
         if last[:2] != self.key[:2]:
-            self.check_last()
             self.records.append(Record(row, len(self.tiers)))
         record, first, layers = self.records[-1], row[2], [] if row[0] else row[8]
         same = row[3:7] + row[-1:] == record.row[3:7] + record.row[-1:]
@@ -485,15 +465,9 @@ class Artifact:
             record.blocks.append((size, names, []))
         return [(record, record.blocks[first:], *layer) for layer in enumerate(record.tiers)]
 
-    def check_last(self) -> None:
-        need(all(r.count == len(r.blocks) for r in self.records[-1:]), "blocks are missing")
-
 
 # 10 Reader algorithms
-Tensor = tuple[str, tuple[int, ...], bytes]
-
-
-def read(path: str | Path, tier: str | None = None) -> dict[str, Tensor]:
+def read(path: str | Path, tier: str | None = None) -> dict[str, Any]:
     """Check a file up to a tier (the last complete one), return name -> (dtype, shape, bytes)."""
     artifact = Artifact(Path(path).read_bytes())
     if tier not in (None, *artifact.tiers):
@@ -532,13 +506,13 @@ def read(path: str | Path, tier: str | None = None) -> dict[str, Tensor]:
     for _, data, name, what in sorted(checks, key=lambda check: check[0]):
         need(blake3(data).digest() == name, f"digest of {what}", "digest-mismatch")
     for record in records if level == len(artifact.digits) else ():
-        data, head = found[record.is_file, record.name], {}
+        data = found[record.is_file, record.name]
         try:
             head = json.loads(data[8:]) if record.is_file and record.dtype != "plain" else {}
             spans = [(head[n]["data_offsets"], n) for n in head if n != "__metadata__"]
             data += b"".join(found[0, n] for _, n in sorted(spans))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise RefError("malformed", f"the head of {record.name!r}: {error!r}") from None
+            raise RefError(f"the head of {record.name!r}: {error!r}") from None
         if record.is_file:
             need(len(data) == record.row[4], f"size of {record.name!r}")
             same = blake3(data).digest() == record.row[5]

@@ -79,15 +79,15 @@ def page(*chunks):
     return EncodingPage(tuple(ChunkEntry(t, 1, n, digest(i)) for t, n, i in chunks), ())
 
 
-def test_chunks_lie_tier_by_tier_and_once():
+def test_chunks_lie_tier_by_tier_and_once_in_each():
     pages = [
         page((0, 5, b"a"), (0, 7, b"b"), (1, 2, b"c")),
         page((0, 7, b"b"), (1, 5, b"a"), (1, 1, b"d")),
     ]
     layout = place(pages, 100, 3)
-    assert layout.offsets == ((100, 105, 112), (105, 100, 114))
-    assert layout.tier_bytes == (12, 3, 0)
-    assert layout.end == 115
+    assert layout.offsets == ((100, 105, 112), (105, 114, 119))
+    assert layout.tier_bytes == (12, 8, 0)
+    assert layout.end == 120
 
 
 def test_a_chunk_has_one_length():

@@ -27,20 +27,28 @@ def flipped(data, position, path, bit=None):
     return path
 
 
+def read(artifact, name, tier):
+    try:
+        return artifact.get(name, tier).tobytes()
+    except (DigestMismatch, Malformed) as error:
+        return error
+
+
 def check_the_rest(path, good, report):
     """Read everything; return how much failed, each time with what the report says."""
     hit = {(damage.tensor, damage.tier) for damage in report.damage}
     failed = 0
     with p2uformat.open(path, threads=1) as artifact:
         for (name, tier), want in good.items():
-            try:
-                assert artifact.get(name, tier).tobytes() == want
-            except DigestMismatch as error:
-                failed += 1
-                assert (error.tensor, error.artifact) == (name, str(path))
-                if error.region == "chunk":
-                    assert (name, error.tier) in hit
-                    assert error.elements is not None
+            got = read(artifact, name, tier)
+            if isinstance(got, bytes):
+                assert got == want
+                continue
+            failed += 1
+            assert (got.tensor, got.artifact) == (name, str(path))
+            if got.region == "chunk":
+                assert (name, got.tier) in hit
+                assert got.elements is not None
         artifact.keys()
         artifact.summary.to_dict()
     return failed
@@ -50,7 +58,7 @@ def test_every_byte_of_the_manifest(small_path, good, tmp_path):
     data = small_path.read_bytes()
     with p2uformat.open(small_path) as artifact:
         end = artifact.summary.manifest_bytes
-    for position in range(12, end, 1 if end < 3000 else 3):
+    for position in range(12, end, 7):
         path = flipped(data, position, tmp_path / "f")
         report = p2uformat.verify(path, threads=1)
         assert not report.ok
@@ -81,14 +89,11 @@ def test_bytes_of_the_chunks(small_path, good, tmp_path):
 
 def test_the_first_bytes(small_path, tmp_path):
     data = small_path.read_bytes()
-    for position in range(12):
+    for position in range(10):
         with pytest.raises(P2UError) as caught:
             p2uformat.verify(flipped(data, position, tmp_path / "f"))
         wanted = "not-an-artifact" if position < 8 else "unsupported-format"
-        if position < 10:
-            assert caught.value.code == wanted
-        else:
-            break
+        assert caught.value.code == wanted
 
 
 def test_one_page_of_several(paged_path, tmp_path):
@@ -120,22 +125,17 @@ def test_two_pages_and_the_table(paged_path, tmp_path):
         table = container.header.manifest_length - 8 * container.header.entries
         start = 128 + container.header.content_length + container.header.encoding_length
     data[start + 5] ^= 1
-    for value in (b"\xff" * 8, b"\x00" * 8, (table).to_bytes(8, "little")):
-        data[-8 - (len(data) - container.header.manifest_length) :][:0] = b""
-        end = container.header.manifest_length
-        data[end - 8 : end] = value
+    for value in (b"\xff" * 8, b"\x00" * 8, (len(data) - 1).to_bytes(8, "little")):
+        data[table + 8 : table + 16] = value  # of the first chunk of the second page
         (tmp_path / "f").write_bytes(data)
         report = p2uformat.verify(tmp_path / "f", deep=True)
-        assert [damage.region for damage in report.damage][0] == "page"
+        assert report.damage[0].region == "page"
         assert len(report.damage) > 1
         with p2uformat.open(tmp_path / "f") as artifact:
-            failed = 0
-            for name in artifact:
-                try:
-                    artifact.get(name)
-                except (DigestMismatch, Malformed):
-                    failed += 1
-            assert 0 < failed < len(artifact)
+            failed = [
+                name for name in artifact if not isinstance(read(artifact, name, None), bytes)
+            ]
+            assert 0 < len(failed) < len(artifact)
 
 
 def test_every_prefix_says_what_it_holds(small_path, good, tmp_path):

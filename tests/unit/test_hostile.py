@@ -118,7 +118,7 @@ def test_sealing_changes_nothing(small_path):
     [
         (lambda p: p.content.update(version=2), "unsupported-format"),
         (lambda p: p.content.update(features=["new"]), "unsupported-format"),
-        (lambda p: p.content.update(more=1), "malformed"),
+        (lambda p: p.content.update(zzz=1), "malformed"),
         (lambda p: p.content["totals"].__setitem__(0, 1), "malformed"),
         (lambda p: p.content["pages"].append([1, "z", 0, 9, bytes(32)]), "malformed"),
         (lambda p: p.content["pages"][0].__setitem__(1, "other"), "malformed"),

@@ -48,11 +48,12 @@ def ladder(name="w", shape=(100, 100), first=0, blocks=1):
 
 def opaque(name="i", shape=(10,), dtype="I64", nbytes=80, first=0, blocks=1):
     parameters = OpaqueParameters(0, nbytes)
-    return TensorRecord(name, first, dtype, shape, "opaque", parameters, ids(blocks))
+    digests = ids(blocks, 9)
+    return TensorRecord(name, first, dtype, shape, "opaque", parameters, digests)
 
 
 def file(path="m.safetensors", blob=50, size=100, layout="safetensors"):
-    return FileRecord(path, 0, layout, size, digest(b"x"), 0, blob, ids(1 if blob else 0))
+    return FileRecord(path, 0, layout, size, digest(b"x"), 0, blob, ids(1 if blob else 0, 8))
 
 
 def parse(*records):
@@ -303,15 +304,15 @@ def test_a_large_tensor_takes_several_records_and_pages():
     )
     check_sequence(root, pages)
     for wrong in (
-        [pages[0]],
-        [ContentPage((records[1],))],
-        [ContentPage((records[0], replace(records[1], dtype="F16")))],
-        [ContentPage((records[0], ladder("x")))],
+        [records[0]],
+        [records[1]],
+        [records[0], replace(records[1], dtype="F16")],
+        [records[0], ladder("x")],
     ):
-        made = [(page, EncodingPage((), ())) for page in wrong]
-        other = ContentRoot.parse(assemble(TIERS, made).content_root)
+        made = [ContentPage((record,)) for record in wrong]
+        other = assemble(TIERS, [(page, EncodingPage((), ())) for page in made])
         with pytest.raises(Malformed):
-            check_sequence(other, wrong)
+            check_sequence(ContentRoot.parse(other.content_root), made)
 
 
 def test_a_record_that_fills_no_page_is_refused():
