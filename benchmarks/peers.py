@@ -125,10 +125,17 @@ def gguf_encode(array: Array, kind: str) -> tuple[Array, Callable[[], Array]]:
     return stored, lambda: quants.dequantize(stored, types_[kind])
 
 
-def gguf_model(tensors: Mapping[str, Array], kind: str) -> dict[str, Array]:
-    """Return a model whose quantizable tensors went through a GGUF type, the rest untouched."""
-    big = quantized(tensors)
-    return {k: gguf_roundtrip(v, kind) if k in big else v for k, v in tensors.items()}
+def gguf_model(
+    tensors: Mapping[str, Array], kind: str, *, every_matrix: bool = False
+) -> dict[str, Array]:
+    """Return a model whose quantizable tensors went through a GGUF type, the rest untouched.
+
+    Quantizable are the tensors that a `.p2u` quantizes too, or with `every_matrix` all matrices
+    and kernels however small, as conversions to GGUF do.
+    """
+    matrices = [k for k, v in tensors.items() if v.ndim > 1 and is_float(v)]
+    chosen = matrices if every_matrix else quantized(tensors)
+    return {k: gguf_roundtrip(v, kind) if k in chosen else v for k, v in tensors.items()}
 
 
 def gguf_file(tensors: Mapping[str, Array], kind: str, path: Path) -> int:

@@ -101,8 +101,8 @@ class Encoder:
 
     def tensors(
         self, plans: Sequence[TensorPlan], read: Callable[[TensorPlan, BlockPlan], bytes]
-    ) -> Iterator[TensorPlan]:
-        """Encode tensors, in key order; yield each once it is done.
+    ) -> Iterator[int]:
+        """Encode tensors, in key order; yield the bytes of each block once it is done.
 
         Parameters
         ----------
@@ -125,19 +125,19 @@ class Encoder:
         items = ((plan, block) for plan in plans for block in plan.blocks)
         results = ordered_map(work, items, self._threads)
         for plan in plans:
-            self._tensor(plan, results)
-            yield plan
+            yield from self._tensor(plan, results)
 
-    def _tensor(self, plan: TensorPlan, results: Iterator[EncodedBlock]) -> None:
+    def _tensor(self, plan: TensorPlan, results: Iterator[EncodedBlock]) -> Iterator[int]:
         self._before(plan.name.encode(), len(plan.blocks))
         places = []
         digests = []
         sums = TensorSums(len(self._policy.digits))
-        for done in islice(results, len(plan.blocks)):
+        for block, done in zip(plan.blocks, islice(results, len(plan.blocks)), strict=True):
             places.append(self._place(done, plan))
             digests.append(done.digests)
             if done.sums is not None:
                 sums.add(done.sums)
+            yield block.weights * plan.geometry.element_size
         blocks = [block.digest for block in plan.blocks]
         for record, first in _tensor_records(plan, blocks, digests, sums, self._policy):
             self._add(record, places[first : first + record.block_count])

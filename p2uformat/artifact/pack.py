@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from p2uformat.artifact.encode import Encoder
 from p2uformat.artifact.open import Artifact
 from p2uformat.artifact.open import open as open_artifact
@@ -27,6 +30,7 @@ from p2uformat.artifact.types import Progress, Summary
 from p2uformat.container.publish import refuse_taken
 from p2uformat.container.writer import write_artifact
 from p2uformat.digest import Hasher
+from p2uformat.ingest.arrays import ArraySource
 from p2uformat.ingest.safetensors import SafetensorsSource, SourceTensor
 from p2uformat.manifest import ContentPage, EncodingPage, FileRecord, assemble, paginate
 from p2uformat.parallel import ordered_map, worker_count
@@ -35,11 +39,12 @@ from p2uformat.tensor import blob_geometry, geometry
 __all__ = ["pack"]
 
 ProgressCall = Callable[[Progress], None] | None
+Source = str | os.PathLike[str] | Mapping[str, NDArray[np.generic]]
 Pages = list[tuple[ContentPage, EncodingPage]]
 
 
 def pack(
-    source: str | os.PathLike[str],
+    source: Source,
     destination: str | os.PathLike[str],
     *,
     tiers: Sequence[str] | str = ("q4", "q8", "exact"),
@@ -58,8 +63,8 @@ def pack(
 
     Parameters
     ----------
-    source : str or os.PathLike
-        A `.safetensors` file.
+    source : str, os.PathLike or mapping of str to ndarray
+        A `.safetensors` file, or arrays by name: then what the file of them would hold is packed.
     destination : str or os.PathLike
         The file to make.
     tiers : sequence of str or str
@@ -95,11 +100,10 @@ def pack(
 
     Examples
     --------
-    >>> import numpy, safetensors.numpy, tempfile, pathlib
+    >>> import numpy, tempfile, pathlib
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> weights = numpy.random.default_rng(0).standard_normal((256, 64), numpy.float32)
-    >>> safetensors.numpy.save_file({"w": weights}, folder / "m.safetensors")
-    >>> summary = pack(folder / "m.safetensors", folder / "m.p2u")
+    >>> summary = pack({"w": weights}, folder / "m.p2u")
     >>> summary.tiers[0].name, summary.tiers[0].bits_per_weight <= 4.0
     ('q4', True)
     """
@@ -108,11 +112,12 @@ def pack(
     target = Path(os.fsdecode(destination))
     refuse_taken(os.fspath(target), overwrite=overwrite)
     with ExitStack() as stack:
-        reader = stack.enter_context(SafetensorsSource(source))
+        reader = _open_source(source)
+        stack.callback(reader.close)
         grids = stack.enter_context(Parent(parent)) if parent is not None else None
         job = _Job(reader, policy, workers, progress, grids)
         plans, digest = job.plan()
-        spools = Spools(len(policy.tiers), os.fspath(target.parent))
+        spools = Spools(len(policy.tiers), target)
         stack.callback(spools.close)
         pages = job.encode(plans, digest, spools)
         manifest = assemble(policy.tiers, pages)
@@ -127,12 +132,16 @@ def pack(
         return made.summary
 
 
+def _open_source(source: Source) -> SafetensorsSource | ArraySource:
+    return ArraySource(source) if isinstance(source, Mapping) else SafetensorsSource(source)
+
+
 class _Job:
     """One run of `pack`."""
 
     def __init__(
         self,
-        source: SafetensorsSource,
+        source: SafetensorsSource | ArraySource,
         policy: Policy,
         threads: int,
         progress: ProgressCall,
@@ -215,8 +224,8 @@ class _Job:
 
         done = 0
         ordered = sorted(plans, key=lambda plan: plan.name.encode())
-        for plan in encoder.tensors(ordered, read):
-            done += sources[plan.name].nbytes
+        for block_bytes in encoder.tensors(ordered, read):
+            done += block_bytes
             self.note("encode", done, self._total)
         head = self._source.head
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
+from pathlib import Path
 from typing import BinaryIO
 
 from p2uformat.digest import digest
@@ -19,22 +21,22 @@ class Spools:
     ----------
     tiers : int
         Number of tiers.
-    folder : str
-        Where the files lie: the destination's folder, which has to hold the result anyway.
+    destination : Path
+        What the chunks are for; the files lie in its folder, which has to hold it anyway.
     """
 
-    def __init__(self, tiers: int, folder: str) -> None:
+    def __init__(self, tiers: int, destination: Path) -> None:
         self._files: list[BinaryIO] = []
         self._lengths = [0] * tiers
         self._places: dict[tuple[int, bytes], int] = {}
-        self._folder = folder
+        self._destination = destination
         try:
             for _ in range(tiers):
                 # Without a name where the system can do that: nothing is left after a crash.
-                self._files.append(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115
+                self._files.append(tempfile.TemporaryFile(dir=destination.parent))  # noqa: SIM115
         except OSError as error:
             self.close()
-            raise from_os_error(error, "write to", folder) from error
+            raise from_os_error(error, "write", destination) from error
 
     def add(self, tier: int, codec: int, data: bytes) -> ChunkEntry:
         """Append a chunk to its tier."""
@@ -44,7 +46,7 @@ class Spools:
             try:
                 self._files[tier].write(data)
             except OSError as error:
-                raise from_os_error(error, "write to", self._folder) from error
+                raise from_os_error(error, "write", self._destination) from error
             self._lengths[tier] += len(data)
         return entry
 
@@ -58,11 +60,13 @@ class Spools:
             for file in self._files:
                 file.flush()
         except OSError as error:
-            raise from_os_error(error, "write to", self._folder) from error
+            raise from_os_error(error, "write", self._destination) from error
         return list(zip(self._files, self._lengths, strict=True))
 
     def close(self) -> None:
         """Give the space back."""
         for file in self._files:
-            file.close()
+            # A full disk fails again here, with what is still buffered; nobody wants that any more.
+            with suppress(OSError):
+                file.close()
         self._files = []

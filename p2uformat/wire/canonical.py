@@ -95,11 +95,17 @@ def _check_structure(data: bytes) -> None:
     try:
         unpacker.feed(data)
         unpacker.skip()
+    except msgpack.StackError as error:
+        raise _too_deep() from error
     except _FOREIGN as error:
         raise NonCanonical(f"not canonical msgpack: {_reason(error)}") from error
     if unpacker.tell() != len(data):
         trailing = len(data) - unpacker.tell()
         raise NonCanonical(f"expected the end of the value, got {trailing} bytes behind it")
+
+
+def _too_deep() -> LimitExceeded:
+    return LimitExceeded(f"nested deeper than {MAX_NESTING}")
 
 
 def _reason(error: Exception) -> str:
@@ -113,7 +119,7 @@ def _check_types(value: object, depth: int) -> None:
     if kind in _SCALARS:
         return
     if depth == MAX_NESTING:
-        raise LimitExceeded(f"nested deeper than {MAX_NESTING}")
+        raise _too_deep()
     if kind is dict:
         assert isinstance(value, dict)
         _check_keys(value)

@@ -262,16 +262,20 @@ class Quantized:
     def tier_figures(self, tier: int) -> list[Any]:
         """Return `[delta0, delta1, B, error]`."""
         places: tuple[list[tuple[Fraction, int]], list[tuple[Fraction, int]]] = ([], [])
+        rows = []
         for (word, k), times in self.weights().items():
-            value = self.dtype.magnitude(word) / ladder.step(k - self.digits[tier])
+            kt = k - self.digits[tier]
+            value = self.dtype.magnitude(word) / ladder.step(kt)
             n = int(value)
-            places[n > 0].append((value - n, times))
+            if ladder.bin_is_wide(self.dtype, n, kt):
+                places[n > 0].append((value - n, times))
+                rows.append((n, kt, value - n, times))
         deltas = [ladder.delta_byte(part) for part in places]
         error = Fraction(0)
-        for (word, k), times in self.weights().items():
-            n = ladder.bin_number(self.dtype, word, k - self.digits[tier])
-            near = ladder.representative(self.dtype, n, k - self.digits[tier], *deltas)
-            error += times * (near - self.dtype.magnitude(word)) ** 2
+        for n, kt, place, times in rows:
+            near = ladder.representative(self.dtype, n, kt, *deltas)
+            offset = (near - n * ladder.step(kt)) / ladder.step(kt - 8)
+            error += times * ((int(256 * place) - offset) * ladder.step(kt - 8)) ** 2
         steps = [k for block in self.blocks for k in block.steps]
         bound = max(steps, default=0) - self.digits[tier]
         return [*deltas, bound, ladder.figure(error)]
@@ -281,7 +285,8 @@ class Quantized:
         assert self.tensor.ladder is not None
         words = Counter(word for block in self.blocks for word in block.words)
         finite = [(w, times) for w, times in words.items() if self.dtype.finite(w)]
-        energy = sum((times * self.dtype.magnitude(w) ** 2 for w, times in finite), Fraction(0))
+        cut = [(ladder.leading(self.dtype.magnitude(w), 12), times) for w, times in finite]
+        energy = sum((times * value**2 for value, times in cut), Fraction(0))
         rung = self.tensor.ladder
         return [rung.segment, rung.planes, self.tiers, ladder.figure(energy)]
 
@@ -501,15 +506,15 @@ class Build:
 
     def lay_out(self, pages: list[list[tuple[int, bytes]]], start: int) -> tuple[list[int], bytes]:
         """Return the location table and the stored chunks; pages hold (tier, chunk)."""
-        offsets: dict[bytes, int] = {}
+        offsets: dict[tuple[int, bytes], int] = {}
         body = b""
         for tier in range(len(self.recipe.tiers)):
             for page in pages:
                 for own, data in page:
-                    if own == tier and digest(data) not in offsets:
-                        offsets[digest(data)] = start + len(body)
+                    if own == tier and (tier, digest(data)) not in offsets:
+                        offsets[tier, digest(data)] = start + len(body)
                         body += data
-        return [offsets[digest(data)] for page in pages for _, data in page], body
+        return [offsets[tier, digest(data)] for page in pages for tier, data in page], body
 
     def bytes(self) -> bytes:
         """Return the file."""

@@ -77,8 +77,6 @@ DTYPES = {
 SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E8M0": 1, "U16": 2, "I16": 2, "U32": 4, "I32": 4}
 SIZES |= {"U64": 8, "I64": 8, "C64": 8} | {name: dtype.size for name, dtype in DTYPES.items()}
 
-INF, NAN = "inf", "nan"
-
 
 def step(exponent: int) -> Fraction:
     """Return 2 ** exponent."""
@@ -112,16 +110,25 @@ def symbol(dtype: Dtype, bits: int, k: int, *, sparse: bool) -> int:
     return negative << 7 | m
 
 
+def ulp(dtype: Dtype, n: int, k: int) -> Fraction:
+    """Return the distance of source values in a bin; for bin 0 in its upper half."""
+    log2 = floor_log2(n * step(k)) if n else k - 1
+    return step(max(log2, dtype.emin) - dtype.mantissa)
+
+
+def bin_is_wide(dtype: Dtype, n: int, k: int) -> bool:
+    """Tell whether a bin holds more than one source value."""
+    return ulp(dtype, n, k) < step(k)
+
+
 @lru_cache(1 << 16)
 def representative(dtype: Dtype, n: int, k: int, delta0: int, delta1: int) -> Fraction:
     """Return the exact magnitude that stands for bin n, before any rounding."""
-    largest = dtype.value(dtype.largest)
-    log2 = floor_log2(n * step(k)) if n else k - 1
-    ulp = step(max(log2, dtype.emin) - dtype.mantissa)
-    if ulp >= step(k):
+    if not bin_is_wide(dtype, n, k):
         return n * step(k)
     inside = Fraction(delta1 if n else delta0, 256)
-    return min((n + inside) * step(k), (n + 1) * step(k) - ulp, largest)
+    most = (n + 1) * step(k) - ulp(dtype, n, k)
+    return min((n + inside) * step(k), most, dtype.value(dtype.largest))
 
 
 @lru_cache(1 << 16)
@@ -155,3 +162,11 @@ def figure(value: Fraction) -> list[int]:
     while mantissa % 2 == 0:
         mantissa, exponent = mantissa // 2, exponent + 1
     return [mantissa, exponent]
+
+
+def leading(value: Fraction, bits: int) -> Fraction:
+    """Return a value with its significand cut to so many leading bits."""
+    if value == 0:
+        return value
+    unit = step(floor_log2(value) - bits + 1)
+    return value // unit * unit

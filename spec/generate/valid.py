@@ -328,6 +328,12 @@ def _() -> Recipe:
     return whole(*(one("BF16", SMALL, [-5], name=name) for name in ("a", "b")), pages=[1])
 
 
+@vector("shared-chunk-tiers", "9", "equal chunks of two tiers are stored twice, so that a tier's bytes are its own")
+def _() -> Recipe:
+    data = bytes(range(40))
+    return whole(Tensor("a", "U8", [40], data), Tensor("b", "U8", [40], data, tier=2), one("BF16", SMALL, [-5]))
+
+
 @vector("shared-slot", "8.5", "two layers of one tensor each point to the same slot")
 def _() -> Recipe:
     tensors = [one("BF16", SMALL, [-5], name=name) for name in ("a", "b")]

@@ -1,7 +1,7 @@
 """Independent reader of the p2u format, version 1, written from SPEC.md alone.
 
-``python p2u_ref.py FILE.p2u [--tier T]`` prints name, dtype, shape and BLAKE3 of each tensor at a
-tier. Meant to be read beside the specification, whose section numbers stand here; it is not fast.
+``python p2u_ref.py FILE.p2u [--tier T]`` prints name, dtype, shape and BLAKE3 of each tensor.
+To be read beside the specification, whose section numbers stand here; it is not fast.
 """
 # ruff: noqa: ANN401, D102, D103 - `conform` says what a value is, and SPEC.md what a function does
 
@@ -18,8 +18,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import zstandard
 from blake3 import blake3
+from zstandard import ZstdDecompressor, ZstdError, get_frame_parameters
 
 # 12 Limits
 MAX_ROOT_BYTES, MAX_PAGE_BYTES, MAX_PAGES, MAX_NESTING = 1 << 18, 1 << 20, 65536, 16
@@ -27,7 +27,30 @@ MAX_BLOCK_ELEMENTS, MAX_RECORD_BLOCKS, MAX_RANK, MAX_NAME_BYTES = 1 << 19, 4096,
 MAX_ELEMENTS, MAX_TIERS, MAX_DIGITS, MAX_CHUNK_BYTES = 1 << 48, 16, 24, 1 << 26
 MAX_CHUNK_MEMBERS, MAX_STREAMS, MAX_STREAM_BYTES, MAX_WINDOW_LOG = 4096, 300, 1 << 26, 23
 MAX_STEP_EXPONENT, MAX_FILE_BYTES = 2000, (1 << 63) - 1
-
+# 3 Canonical msgpack: kind, first head byte, bytes of the number behind it, its least magnitudes
+LONG = [("bin", 0xC4, 1, [0, 256, 65536]), ("str", 0xD9, 1, [32, 256, 65536])]
+LONG += [("int", 0xCC, 1, [128, 256, 65536, 1 << 32]), ("array", 0xDC, 2, [16, 65536])]
+LONG += [("neg", 0xD0, 1, [33, 129, 32769, (1 << 31) + 1]), ("map", 0xDE, 2, [16, 65536])]
+HEADS = {h + i: (kind, w << i, n) for kind, h, w, row in LONG for i, n in enumerate(row)}
+SHORT = 8 * [("int", 0)] + [("map", 0x80), ("array", 0x90), ("str", 0xA0), ("str", 0xA0)]
+SHORT += 2 * [("nil", 0)] + 2 * [("int", 256)]
+# 3 Source dtypes: bytes, M, emin - M, magnitude word of F
+FLOATS: dict[str, tuple[int, int, int, int]] = {"F64": (8, 52, -1074, (0x7FF << 52) - 1)}
+FLOATS |= {"F32": (4, 23, -149, 0x7F7FFFFF), "F16": (2, 10, -24, 0x7BFF)}
+FLOATS |= {"BF16": (2, 7, -133, 0x7F7F), "F8_E4M3": (1, 3, -9, 0x7E), "F8_E5M2": (1, 2, -16, 0x7B)}
+SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E8M0": 1, "U16": 2, "I16": 2, "U32": 4, "I32": 4}
+SIZES |= {"U64": 8, "I64": 8, "C64": 8} | {name: dtype[0] for name, dtype in FLOATS.items()}
+# 8 The forms of roots, records and pages, as `conform` reads them
+TWO, UINT, SIGNED = Fraction(2), range(1 << 64), range(-1 << 63, 1 << 64)
+ROOT = {"ext": dict, "features": [str], "version": UINT}
+CONTENT_ROOT = ROOT | {"kind": str, "pages": [(UINT, str, UINT, UINT, 32)]}
+CONTENT_ROOT |= {"tiers": [(str, object)], "totals": (UINT, UINT, UINT)}
+ENCODING_ROOT = ROOT | {"content": 32, "pages": [(UINT, 32, UINT)]}
+TENSOR = (range(2), str, UINT, str, [UINT], str, list, bytes, [bytes], dict)
+FILE = (range(2), str, UINT, str, UINT, 32, (UINT, UINT), bytes, dict)
+OPAQUE, FIGURE = (UINT, UINT), (range(1 << 32), SIGNED)
+BITPLANE = (UINT, UINT, [(range(256), range(256), SIGNED, FIGURE)], FIGURE)
+ENCODING_PAGE = ([(UINT, UINT, UINT, object)], [[(UINT, UINT)]], dict)
 # 13 Errors
 EXIT = {"not-an-artifact": 5, "unsupported-format": 5, "incomplete": 6}
 EXIT |= dict.fromkeys(("digest-mismatch", "non-canonical", "malformed", "limit-exceeded"), 3)
@@ -74,17 +97,7 @@ class Cursor:
         return value
 
     def done(self) -> None:
-        over = self.at < len(self.data) or self.pool
-        need(not over, f"{self.what}: too long, or unused bits that are not zero", self.code)
-
-
-# Canonical msgpack: kind, first head byte, bytes of the number behind it, its least magnitudes
-LONG = [("bin", 0xC4, 1, [0, 256, 65536]), ("str", 0xD9, 1, [32, 256, 65536])]
-LONG += [("int", 0xCC, 1, [128, 256, 65536, 1 << 32]), ("array", 0xDC, 2, [16, 65536])]
-LONG += [("neg", 0xD0, 1, [33, 129, 32769, (1 << 31) + 1]), ("map", 0xDE, 2, [16, 65536])]
-HEADS = {h + i: (kind, w << i, n) for kind, h, w, row in LONG for i, n in enumerate(row)}
-SHORT = 8 * [("int", 0)] + [("map", 0x80), ("array", 0x90), ("str", 0xA0), ("str", 0xA0)]
-SHORT += 2 * [("nil", 0)] + 2 * [("int", 256)]
+        need(self.at == len(self.data) and not self.pool, f"{self.what}: too long", self.code)
 
 
 def unpack(cursor: Cursor, depth: int = 0) -> Any:
@@ -114,13 +127,10 @@ def unpack(cursor: Cursor, depth: int = 0) -> Any:
 
 
 def conform(value: Any, form: Any, what: str) -> Any:
-    """Check against a range, a bin's length, a type, (a, b) fields, [a] for any number, {keys}."""
-    inner = value
-    if isinstance(form, dict) and isinstance(value, dict) and value.keys() == form.keys():
-        inner, form = list(value.values()), tuple(form[key] for key in value)
+    """Check against a range, a bin's length, a type, (a, b) fields, [a] for any number."""
     if isinstance(form, tuple | list):
-        good = isinstance(inner, list) and (isinstance(form, list) or len(inner) == len(form))
-        for i, item in enumerate(inner if good else ()):
+        good = isinstance(value, list) and (isinstance(form, list) or len(value) == len(form))
+        for i, item in enumerate(value if good else ()):
             conform(item, form[i % len(form)], what)
     elif isinstance(form, range):
         good = isinstance(value, int) and value in form
@@ -132,24 +142,14 @@ def conform(value: Any, form: Any, what: str) -> Any:
     return value
 
 
-# Source dtypes: bytes, M, emin - M, magnitude word of F
-Float = tuple[int, int, int, int]
-TWO = Fraction(2)
-FLOATS: dict[str, Float] = {"F64": (8, 52, -1074, (0x7FF << 52) - 1)}
-FLOATS |= {"F32": (4, 23, -149, 0x7F7FFFFF), "F16": (2, 10, -24, 0x7BFF)}
-FLOATS |= {"BF16": (2, 7, -133, 0x7F7F), "F8_E4M3": (1, 3, -9, 0x7E), "F8_E5M2": (1, 2, -16, 0x7B)}
-SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E8M0": 1, "U16": 2, "I16": 2, "U32": 4, "I32": 4}
-SIZES |= {"U64": 8, "I64": 8, "C64": 8} | {name: dtype[0] for name, dtype in FLOATS.items()}
-
-
-def source_value(dtype: Float, word: int) -> Fraction:
+def source_value(dtype: tuple[int, int, int, int], word: int) -> Fraction:
     exponent, fraction = divmod(word, 1 << dtype[1])
     return (fraction + ((exponent > 0) << dtype[1])) * TWO ** (max(exponent, 1) - 1 + dtype[2])
 
 
 # 4 Numbers
 @lru_cache(1 << 16)
-def magnitude(dtype: Float, n: int, step: int, deltas: tuple[int, ...]) -> int:
+def magnitude(dtype: tuple[int, int, int, int], n: int, step: int, deltas: tuple[int, ...]) -> int:
     """Return the magnitude word of n * 2^step or, given deltas, of what stands for the bin n."""
     _, mantissa, floor, largest = dtype
     value, most = n * TWO**step, source_value(dtype, largest)
@@ -174,25 +174,21 @@ def rebuild(record: Any, weights: int, layers: list[bytes], digits: list[int]) -
     limit(max(map(abs, steps)), MAX_STEP_EXPONENT, "step exponent")
     record.largest = max(record.largest, *steps)
     symbols = cursor.take(weights)
-    (count,) = cursor.numbers(1, "I")
-    index = cursor.numbers(count, "I")
+    index = cursor.numbers(cursor.numbers(1, "I")[0], "I")
     outliers = {i: int.from_bytes(cursor.take(size), "little") for i in index}
     cursor.done()
     need(flags < 2 and (flags or 255 not in symbols), "base layer: unknown flag or symbol")
-    found = [i for i, symbol in enumerate(symbols) if symbol == 127]
-    need(index == found, "outliers and symbols 127 disagree")
+    need(index == [i for i, s in enumerate(symbols) if s == 127], "outliers and symbols differ")
     for i, bits in outliers.items():
         m = source_value(dtype, bits % sign) / TWO ** steps[i // record.segment]
-        own = bits % sign <= largest and m + (flags and bits // sign) < 127
-        need(not own, f"weight {i} is an outlier and has a symbol of its own")
+        need(bits % sign > largest or m + (flags and bits // sign) >= 127, f"{i} is no outlier")
     live = [i for i, symbol in enumerate(symbols) if not (flags and symbol >= 254)]
     rows = [(i, symbols[i] & 127, steps[i // record.segment]) for i in live]
     for t in range(1, lossy):  # 6.2
         cursor, width = Cursor(layers[t], "refinement layer"), digits[t] - digits[t - 1]
         rows = [(i, n << width | cursor.bits(width), k - width) for i, n, k in rows]
         cursor.done()
-    for i, n, _ in rows:
-        need(i not in outliers or n == 127 << digits[lossy - 1], "an outlier has digits")
+    need(all(n == 127 << digits[lossy - 1] for i, n, _ in rows if i in outliers), "outlier digits")
     result = [outliers.get(i, sign * (127 < s < 255)) for i, s in enumerate(symbols)]
     if len(layers) <= len(digits):
         deltas = tuple(record.figures[lossy - 1][:2])
@@ -203,20 +199,19 @@ def rebuild(record: Any, weights: int, layers: list[bytes], digits: list[int]) -
         fields = iter(cursor.numbers(sum(not n for _, n, _ in rows), "BH"[size == 8]))
         planes = [cursor.take(len(rows)) for _ in range(record.planes)]
         for j, (i, n, k) in enumerate(rows):
-            lacks = max(0, min(mantissa - max(n.bit_length() - 1, 0), k - floor))
-            lacks = 0 if i in outliers else lacks
+            lacks = min(mantissa - max(n.bit_length() - 1, 0), k - floor)
+            lacks = 0 if i in outliers else max(0, lacks)
             word = int.from_bytes(bytes(plane[j] for plane in planes), "little")
             word |= cursor.bits(max(0, lacks - 8 * len(planes))) << 8 * len(planes)
             need(word >> lacks == 0, "a plane holds bits that the weight does not lack")
-            if i in outliers:
-                continue
-            if n:
+            if n and i not in outliers:
                 word |= magnitude(dtype, n, k, ())
-            else:
+            elif not n:
                 exponent = min(max(k - floor - mantissa, 0), largest >> mantissa) - next(fields)
                 need(exponent >= 0, "x > top")
                 word |= exponent << mantissa
-            need(word <= largest and (word or not flags), "a NaN, or a zero with a live symbol")
+            good = word <= largest and (word or not flags or i in outliers)
+            need(good, "a weight that is NaN, or a zero of a sparse block with a live symbol")
             result[i] += word
         cursor.done()
     return struct.pack(f"<{weights}{' BH I   Q'[size]}", *result)
@@ -225,8 +220,6 @@ def rebuild(record: Any, weights: int, layers: list[bytes], digits: list[int]) -
 # 7 Chunks
 def read_chunk(data: bytes, codec: int) -> list[bytes]:
     """Return the payloads of a chunk's members."""
-    if codec == 0:
-        return [data]
     cursor, streams, payloads = Cursor(data, "chunk"), list[Cursor](), list[bytes]()
     (stated, zero), (members, count, zero2) = cursor.take(2), cursor.numbers(3, "H")
     need(stated == codec and zero == zero2 == 0 and members and count, "chunk: a wrong head")
@@ -237,8 +230,15 @@ def read_chunk(data: bytes, codec: int) -> list[bytes]:
     for word, raw in table:
         stored = cursor.take(word & 0x7FFFFFFF)
         if word >> 31:
-            need(len(stored) < raw, "a zstd stream that is not shorter")
-            stored = read_frame(stored, raw)
+            good = len(stored) < raw and stored[:4] == b"\x28\xb5\x2f\xfd"
+            need(good, "not a zstd frame, or one that is not shorter")
+            try:
+                frame = get_frame_parameters(stored)
+                need(frame.content_size == raw and not frame.dict_id, "a frame of another kind")
+                limit(frame.window_size, 1 << MAX_WINDOW_LOG, "zstd window")
+                stored = ZstdDecompressor().decompress(stored, raw, allow_extra_data=False)
+            except ZstdError as error:
+                raise RefError(f"a zstd frame does not decode: {error}") from None
         need(len(stored) == raw, "a stream has another length than it declares")
         streams.append(Cursor(stored, "stream"))
     cursor.done()
@@ -249,8 +249,7 @@ def read_chunk(data: bytes, codec: int) -> list[bytes]:
         payloads = [b"".join(map(Cursor.take, parts, row)) for row in lengths]
     elif codec == 2:  # 7.2
         width, *sizes = meta.numbers(1 + members, "I")
-        good = 1 <= width <= 16 and len(parts) == width and sum(sizes) % width == 0
-        need(good, "planes: wrong width")
+        need(1 <= width <= 16 and len(parts) == width and sum(sizes) % width == 0, "planes")
         rows = zip(*(part.take(sum(sizes) // width) for part in parts), strict=True)
         joined = Cursor(bytes(byte for row in rows for byte in row), "planes")
         payloads = [joined.take(size) for size in sizes]
@@ -279,32 +278,9 @@ def read_chunk(data: bytes, codec: int) -> list[bytes]:
     return payloads
 
 
-def read_frame(frame: bytes, raw: int) -> bytes:
-    need(frame[:4] == b"\x28\xb5\x2f\xfd", "a zstd frame without its magic")
-    try:
-        head = zstandard.get_frame_parameters(frame)
-        need(head.content_size == raw and not head.dict_id, "a zstd frame of another kind")
-        limit(head.window_size, 1 << MAX_WINDOW_LOG, "zstd window")
-        return zstandard.ZstdDecompressor().decompress(frame, raw, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise RefError(f"a zstd frame does not decode: {error}") from None
-
-
-# 8 Manifest: the forms of its values
-UINT, SIGNED = range(1 << 64), range(-1 << 63, 1 << 64)
-ROOT = {"ext": dict, "features": [str], "version": UINT}
-CONTENT_ROOT = ROOT | {"kind": str, "pages": [(UINT, str, UINT, UINT, 32)]}
-CONTENT_ROOT |= {"tiers": [(str, object)], "totals": (UINT, UINT, UINT)}
-ENCODING_ROOT = ROOT | {"content": 32, "pages": [(UINT, 32, UINT)]}
-TENSOR = (range(2), str, UINT, str, [UINT], str, list, bytes, [bytes], dict)
-FILE = (range(2), str, UINT, str, UINT, 32, (UINT, UINT), bytes, dict)
-OPAQUE, FIGURE = (UINT, UINT), (range(1 << 32), SIGNED)
-BITPLANE = (UINT, UINT, [(range(256), range(256), SIGNED, FIGURE)], FIGURE)
-ENCODING_PAGE = ([(UINT, UINT, UINT, object)], [[(UINT, UINT)]], dict)
-
-
+# 8 Manifest
 class Record:
-    """A tensor or file; a block has a size, digests (its own, then the layers'), chunks and slots."""
+    """A tensor or file; a block has a size, digests (its own, then its layers'), chunks, slots."""
 
     def __init__(self, row: list[Any], tiers: int) -> None:
         self.row, (self.is_file, self.name, _, self.dtype, self.shape, kind, more) = row, row[:7]
@@ -313,9 +289,8 @@ class Record:
         if self.is_file:  # 8.3
             bad = {"", ".", ".."} & set(self.name.split("/")) or {"\\", "\0"} & set(self.name)
             need(not bad, "a path that is not relative")
-            need(self.dtype in ("plain", "safetensors"), "unknown layout")
-            good = more[1] == row[4] or (more[1] < row[4] and self.dtype != "plain")
-            need(good, "length of a blob")
+            fits = {"plain": more[1] == row[4], "safetensors": more[1] <= row[4]}
+            need(fits.get(self.dtype), "unknown layout, or length of a blob")
             self.shape, self.unit, kind = [more[1]], 1, "opaque"
         limit(len(self.shape), MAX_RANK, "rank")
         self.elements = math.prod(self.shape)
@@ -325,19 +300,16 @@ class Record:
         line = self.shape[-1] if len(self.shape) > 1 else self.elements
         if self.bitplane:  # 8.2
             self.segment, self.planes, self.figures, energy = more
-            need(
-                self.dtype in FLOATS and self.segment, "a bitplane tensor without dtype or segments"
-            )
-            need(len(self.figures) == tiers - 1 > 0, "parameters of another number of tiers")
-            need(0 <= FLOATS[self.dtype][1] - 8 * self.planes <= 16, "number of planes")
-            for mantissa, exponent in (energy, *(figure[3] for figure in self.figures)):
-                normal = mantissa % 2 or mantissa == exponent == 0
-                need(normal, "a figure is not normal", "non-canonical")
+            need(self.dtype in FLOATS and len(self.figures) == tiers - 1 > 0, "dtype or tiers")
+            need(self.segment and 0 <= FLOATS[self.dtype][1] - 8 * self.planes <= 16, "planes")
+            pairs = [energy, *(figure[3] for figure in self.figures)]
+            need(all(m % 2 or m == e == 0 for m, e in pairs), "a figure's form", "non-canonical")
         elif self.dtype in SIZES:
             need(more[1] == self.elements * self.unit, "shape and bytes disagree")
         else:
             line = self.elements = more[1]
-        self.totals = (self.elements, self.elements * self.bitplane, 0)
+        count = self.elements
+        self.totals = (0, 0, row[4]) if self.is_file else (count, count * self.bitplane, 0)
         self.tiers = range(tiers) if self.bitplane else range(more[0], more[0] + 1)
         need(self.tiers.stop <= tiers, "no such tier")
         # 5 Blocks: a run of `run` elements is cut by itself, into blocks of `whole`
@@ -379,37 +351,35 @@ class Artifact:
         need(len(root["pages"]) == len(other["pages"]), "the roots have different pages")
         pages = [self.page(*a, *b) for a, b in zip(root["pages"], other["pages"], strict=True)]
         need(all(r.count == len(r.blocks) for r in self.records), "blocks are missing")
-        rows = [(0, 0, r.row[4]) if r.is_file else r.totals for r in self.records]
-        totals = [sum(column) for column in zip((0, 0, 0), *rows, strict=True)]
+        totals = [sum(t) for t in zip((0, 0, 0), *(r.totals for r in self.records), strict=True)]
         need(totals == root["totals"], f"totals: expected {totals}, got {root['totals']}")
         self.chunks = [chunk for page in pages for chunk in page]
-        need(len(self.chunks) == entries, "the table has another number of entries")
-        need(self.at + 8 * entries == manifest, "pages and table do not fill the manifest")
+        need([len(self.chunks), manifest - self.at] == [entries, 8 * entries], "size of the table")
         end, first = manifest, dict[tuple[int, bytes], Any]()
         for chunk in sorted(self.chunks, key=lambda chunk: chunk.tier):  # stable: then by page
             same = first.setdefault((chunk.tier, chunk.id), chunk)
             need(same.length == chunk.length, "a chunk with two lengths")
             chunk.offset, end = (end, end + chunk.length) if same is chunk else (same.offset, end)
         table = list(struct.unpack_from(f"<{entries}Q", data, self.at))
-        need(table == [chunk.offset for chunk in self.chunks], "the table contradicts the layout")
-        need(end == length, "the last chunk does not end with the file")
+        need(table == [c.offset for c in self.chunks] and end == length, "table or file length")
         need(len(data) <= length, "bytes behind the end")
         lost = [chunk.tier for chunk in self.chunks if chunk.offset + chunk.length > len(data)]
         self.complete = self.tiers[: min(lost, default=len(self.tiers))]
 
-    def cut(self, length: int, name: bytes, what: str) -> Any:
+    def cut(self, length: int, name: bytes, form: Any, what: str) -> Any:
         cursor = Cursor(self.data[self.at : self.at + length], what, "non-canonical")
         need(blake3(cursor.data).digest() == name, f"digest of a {what}", "digest-mismatch")
         self.at, value = self.at + length, unpack(cursor)
         cursor.done()
-        return value
+        return conform(value, form, what)
 
     def root(self, length: int, name: bytes, form: dict[str, Any]) -> dict[str, Any]:
-        root: dict[str, Any] = conform(self.cut(length, name, "root"), dict, "root")
-        features = root.get("features")
-        need(features in (None, []), f"features {features}", "unsupported-format")
-        known = conform(root, form, "root")["version"] == 1
-        known = known and root.get("kind", "checkpoint") == "checkpoint"
+        root: dict[str, Any] = self.cut(length, name, dict, "root")
+        need(root.get("features") in (None, []), "unknown features", "unsupported-format")
+        need(root.keys() == form.keys(), "unknown or missing keys of a root")
+        for key, inner in form.items():
+            conform(root[key], inner, f"root: {key}")
+        known = root["version"] == 1 and root.get("kind") in (None, "checkpoint")
         need(known, "version or kind of a root", "unsupported-format")
         limit(len(root["pages"]), MAX_PAGES, "pages")
         return root
@@ -417,11 +387,10 @@ class Artifact:
     def page(self, *entry: Any) -> list[Any]:
         *key, size, name, other_size, other_name, count = entry
         limit(max(size, other_size), MAX_PAGE_BYTES, "length of a page")
-        rows = conform(self.cut(size, name, "content page"), [list], "content page")
+        rows = self.cut(size, name, [list], "content page")
         need(rows and rows[0][:3] == key, "a page does not start with its key")
         layers = [layer for row in rows for layer in self.record(row)]
-        page = self.cut(other_size, other_name, "encoding page")
-        entries, uses, _ = conform(page, ENCODING_PAGE, "encoding page")
+        entries, uses, _ = self.cut(other_size, other_name, ENCODING_PAGE, "encoding page")
         need(len(entries) == count and len(uses) == len(layers), "number of chunks or layers")
         need(all(a[0] <= b[0] for a, b in pairwise(entries)), "chunks do not ascend by tier")
         chunks, used = list[Any](), set[int]()
@@ -453,9 +422,8 @@ class Artifact:
         if last[:2] != self.key[:2]:
             self.records.append(Record(row, len(self.tiers)))
         record, first, layers = self.records[-1], row[2], [] if row[0] else row[8]
-        same = row[3:7] + row[-1:] == record.row[3:7] + record.row[-1:]
-        same = same and first == len(record.blocks) and (first < record.count or first == 0)
-        need(same, "a record does not continue the one before it")
+        same = (row[3:7], row[-1], first) == (record.row[3:7], record.row[-1], len(record.blocks))
+        need(same and (first < record.count or first == 0), "a record that does not continue")
         need(len(layers) == len(record.tiers) * record.bitplane, "number of layers")
         count = min(MAX_RECORD_BLOCKS, record.count - first)
         conform([row[7], *layers], [32 * count], "digests")
@@ -470,18 +438,15 @@ class Artifact:
 def read(path: str | Path, tier: str | None = None) -> dict[str, Any]:
     """Check a file up to a tier (the last complete one), return name -> (dtype, shape, bytes)."""
     artifact = Artifact(Path(path).read_bytes())
-    if tier not in (None, *artifact.tiers):
-        raise ValueError(f"expected a tier of {artifact.tiers}, got {tier!r}")
-    whole = artifact.complete and tier in (None, *artifact.complete)
-    need(whole, "the tier is not whole", "incomplete")
-    level = artifact.tiers.index(tier or artifact.complete[-1])
+    tiers, digits = artifact.tiers, artifact.digits
+    level = tiers.index(tier) if tier else len(artifact.complete) - 1
+    need(0 <= level < len(artifact.complete), "the tier is not whole", "incomplete")
     wanted = [chunk for chunk in artifact.chunks if chunk.tier <= level]
     for chunk in wanted:
         chunk.data = artifact.data[chunk.offset : chunk.offset + chunk.length]
-        same = blake3(chunk.data).digest() == chunk.id
-        need(same, f"id of the chunk at {chunk.offset}", "digest-mismatch")
+        need(blake3(chunk.data).digest() == chunk.id, f"id at {chunk.offset}", "digest-mismatch")
     for chunk in wanted:
-        chunk.payloads = read_chunk(chunk.data, chunk.codec)
+        chunk.payloads = read_chunk(chunk.data, chunk.codec) if chunk.codec else [chunk.data]
     # All decoding comes before the first layer digest, these before block digests, then files
     found, checks = dict[tuple[int, str], bytes](), list[tuple[int, bytes, bytes, str]]()
     records = [record for record in artifact.records if record.tiers[0] <= level]
@@ -492,42 +457,35 @@ def read(path: str | Path, tier: str | None = None) -> dict[str, Any]:
             need(all(slot < len(chunk.payloads) for chunk, slot in held), "slot out of range")
             layers = [chunk.payloads[slot] for chunk, slot in held]
             what = f"block {number} of {record.name!r}"
-            block = layers[0]
-            if record.bitplane:
-                block = rebuild(record, size, layers, artifact.digits)
+            block = rebuild(record, size, layers, digits) if record.bitplane else layers[0]
             need(len(block) == size * record.unit, f"length of {what}")
             blocks.append(block)
             checks += [(0, a, b, "layer of " + what) for a, b in zip(layers, names, strict=False)]
             checks += [(1, block, name, what)] if record.tiers[-1] <= level else []
         for t, figure in enumerate(record.figures if blocks else ()):
-            bound = record.largest - artifact.digits[t]
-            need(figure[2] == bound, f"error bound of {record.name!r}: expected {bound}")
+            need(figure[2] == record.largest - digits[t], f"error bound of {record.name!r}")
         found[record.is_file, record.name] = b"".join(blocks)
     for _, data, name, what in sorted(checks, key=lambda check: check[0]):
         need(blake3(data).digest() == name, f"digest of {what}", "digest-mismatch")
-    for record in records if level == len(artifact.digits) else ():
-        data = found[record.is_file, record.name]
+    for record in [r for r in records if r.is_file] if level == len(digits) else ():
+        data = found[1, record.name]
         try:
-            head = json.loads(data[8:]) if record.is_file and record.dtype != "plain" else {}
+            head = json.loads(data[8:]) if record.dtype == "safetensors" else {}
             spans = [(head[n]["data_offsets"], n) for n in head if n != "__metadata__"]
             data += b"".join(found[0, n] for _, n in sorted(spans))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RefError(f"the head of {record.name!r}: {error!r}") from None
-        if record.is_file:
-            need(len(data) == record.row[4], f"size of {record.name!r}")
-            same = blake3(data).digest() == record.row[5]
-            need(same, f"digest of {record.name!r}", "digest-mismatch")
+        need(len(data) == record.row[4], f"size of {record.name!r}")
+        need(blake3(data).digest() == record.row[5], f"file {record.name!r}", "digest-mismatch")
     return {r.name: (r.dtype, tuple(r.shape), found[0, r.name]) for r in records if not r.is_file}
 
 
 def main() -> int:
-    """Print a line per tensor; the result is the exit code of section 13."""
     parser = argparse.ArgumentParser(description="Read a .p2u file, checking all of it.")
-    parser.add_argument("file")
+    parser.add_argument("path")
     parser.add_argument("--tier", help="default: the last complete one")
-    options = parser.parse_args()
     try:
-        tensors = read(options.file, options.tier)
+        tensors = read(**vars(parser.parse_args()))
     except (RefError, OSError, ValueError) as error:
         code = getattr(error, "code", "not-found")
         print(f"error: {code}: {error}", file=sys.stderr)

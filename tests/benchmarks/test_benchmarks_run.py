@@ -74,7 +74,7 @@ def test_accuracy_covers_every_variant(classifier, tmp_path):
     section = accuracy.run([task], tmp_path)
     (row,) = section.tables[0].rows
     assert row[1] == 100
-    assert len(row) == 3 + len(accuracy.VARIANTS)
+    assert len(row) == 4 + len(accuracy.VARIANTS)
 
 
 def test_the_xray_network_gives_two_logits(tmp_path):

@@ -10,6 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import p2uformat
 from p2uformat.errors import InvalidArgument, InvalidSource
@@ -321,3 +322,31 @@ def test_dtype_of_the_result(zoo: Path, tmp_path: Path) -> None:
         whole = art.get("odd.shape", tier="q8")
         assert np.array_equal(art.get("odd.shape", tier="q8", rows=(2, 5)), whole[2:5])
         assert art.metadata == {"format": "pt", "note": "häßlich"}
+
+
+def test_arrays_of_any_strides_are_packed(tmp_path: Path) -> None:
+    rng = np.random.default_rng(10)
+    base = rng.standard_normal((200, 300)).astype(np.float32)
+    arrays = {
+        "fortran": np.asfortranarray(base),
+        "strided": base[::2, ::3],
+        "reversed": base[::-1],
+        "big.endian": base.astype(">f4"),
+        "bf16": base.astype(ml_dtypes.bfloat16).T,
+        "scalar": np.array(7, np.int64),
+        "empty": base[:0],
+    }
+    p2uformat.pack(arrays, tmp_path / "m.p2u")
+    with p2uformat.open(tmp_path / "m.p2u") as art:
+        for name, array in arrays.items():
+            assert np.array_equal(art.get(name), array), name
+    result = p2uformat.unpack(tmp_path / "m.p2u", tmp_path / "m.safetensors")
+    assert result.identical
+    loaded = safetensors.numpy.load_file(tmp_path / "m.safetensors")
+    assert np.array_equal(loaded["strided"], arrays["strided"])
+
+
+@pytest.mark.parametrize("bad", [{1: np.zeros(3)}, {"a": [1.0]}, {"a": np.array(["x"])}])
+def test_what_is_no_array_is_refused(tmp_path: Path, bad: Any) -> None:
+    with pytest.raises(InvalidArgument):
+        p2uformat.pack(bad, tmp_path / "m.p2u")

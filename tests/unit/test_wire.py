@@ -72,7 +72,6 @@ def test_a_changed_encoding_is_another_value_or_refused(value, choice):
         pytest.param(b"\x92\xc0", id="cut off"),
         pytest.param(b"\xdd\xff\xff\xff\xff", id="four billion items"),
         pytest.param(b"\xdd\0\x0f\xff\xff" * 1000, id="nested millions"),
-        pytest.param(b"\x91" * 100_000, id="nested without end"),
     ],
 )
 def test_other_bytes_are_refused(data):
@@ -82,8 +81,9 @@ def test_other_bytes_are_refused(data):
 
 def test_nesting_has_a_limit():
     assert decode(b"\x91" * 16 + b"\xc0")
-    with pytest.raises(LimitExceeded):
-        decode(b"\x91" * 17 + b"\xc0")
+    for depth in (17, 1000, 100_000):
+        with pytest.raises(LimitExceeded):
+            decode(b"\x91" * depth + b"\xc0")
 
 
 @pytest.mark.parametrize("value", [1.5, True, 2**64, {1: 2}, "\ud800", {"a": {1}}])
