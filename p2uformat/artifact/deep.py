@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from p2uformat.artifact.blockcheck import BlockCheck, BlockResult, Finding, Stage
 from p2uformat.artifact.catalog import StoredFile, StoredTensor
@@ -16,6 +17,9 @@ from p2uformat.manifest import BitplaneParameters
 from p2uformat.parallel import ordered_map
 
 __all__ = ["DeepCheck"]
+
+# Encoding a block again takes some 60 MB for a moment; more threads would not stay below 300 MiB.
+_MOST_THREADS: Final = 3
 
 
 @dataclass(slots=True)
@@ -73,7 +77,7 @@ class DeepCheck:
     def __init__(self, contents: Contents, last: int, threads: int) -> None:
         self._contents = contents
         self._exact = last == contents.reader.exact
-        self._threads = threads
+        self._threads = min(threads, _MOST_THREADS)
         self._check = BlockCheck(contents, last)
         self._findings: list[Finding] = []
         self._scope = [s for s in contents.catalog.everything() if s.record.layer_tier(0) <= last]

@@ -21,7 +21,8 @@ _CHUNK_HEAD = 8 + 5 * 8 + 60  # header, table, the small streams' own headers
 _MEMBER = 20
 _CLASS_HEAD = 8 + 9
 _BLOCK_HEAD = 30  # headers and the jump table of one zstd block
-_SYMBOL_COST = 1  # bytes of Huffman table per symbol in use
+_SYMBOLS_A_BYTE = 2  # of a Huffman table, for symbols in use
+_ROUNDING = 1500  # a byte lost per so many symbols: codes are whole bits, streams end in bytes
 _CODE_LIMIT = 11
 # Below about three bits a symbol zstd meets chance repeats of seven symbols, and coding them as
 # matches costs more than it saves: per mille by tenths of bits a symbol, measured on normal
@@ -51,15 +52,15 @@ def class_chunk_bytes(
     total = _CHUNK_HEAD + _MEMBER * len(cuts)
     total += _entropy_bytes(np.bincount(class_map))
     delta = np.diff(np.concatenate(steps).astype(np.int64), prepend=0)
-    total += _entropy_bytes(np.unique(delta, return_counts=True)[1])
+    total += 2 * _entropy_bytes(np.unique(delta, return_counts=True)[1])  # in two planes
     for name in range(int(class_map.max()) + 1):
         total += _stream_bytes(histograms[class_map == name].sum(0))
     return total
 
 
 def _entropy_bytes(histogram: NDArray[np.int64]) -> int:
-    # Short streams of few symbols: half again over the entropy covers the code's granularity.
-    return int(entropy(histogram)) * 3 // (2 * 8 * ONE_BIT) + len(histogram) + 12
+    # A Huffman code of few symbols, its table, and a frame's head.
+    return int(entropy(histogram)) * 9 // (8 * 8 * ONE_BIT) + len(histogram) + 20
 
 
 def _stream_bytes(histogram: NDArray[np.int64]) -> int:
@@ -68,11 +69,11 @@ def _stream_bytes(histogram: NDArray[np.int64]) -> int:
     signed = np.concatenate((histogram - histogram // 2, histogram // 2))
     used = int(np.count_nonzero(signed))
     blocks = -(-count // _ZSTD_BLOCK)
-    # zstd's codes have at most 11 bits: rarer symbols cost as if they came once in 2048.
-    floor = np.where(signed > 0, np.maximum(signed, count >> _CODE_LIMIT), 0)
+    # zstd's codes have at most 11 bits, which rare symbols pay for.
+    floor = np.where(signed > 0, np.maximum(signed, count >> (_CODE_LIMIT + 1)), 0)
     bits = huffman_bits(floor) - _CODE_LIMIT * int((floor - signed).sum())
     bits += bits * _chance_matches(bits, count) // 1000
-    return _CLASS_HEAD + (bits + 7) // 8 + blocks * (_BLOCK_HEAD + _SYMBOL_COST * used)
+    return _CLASS_HEAD + (bits + 7) // 8 + blocks * (_BLOCK_HEAD + used // _SYMBOLS_A_BYTE) + count // _ROUNDING
 
 
 def _chance_matches(bits: int, count: int) -> int:

@@ -194,8 +194,8 @@ class Container:
             self._check_extent(end)
         except Malformed as error:
             # With wrong lengths pages are read from wrong places, which is then the first verdict.
-            first = [e for page in self.pages for e in page.damage][:1]
-            raise (first or [error])[0] from None
+            damage = (e for page in self.pages for e in page.damage)
+            raise next(damage, error) from None
         table = self._read_table(end)
         encodings = [page.encoding for page in self.pages if page.encoding is not None]
         self.layout: Layout | None = None

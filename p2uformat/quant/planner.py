@@ -37,7 +37,8 @@ _ROUNDS = 5
 _BISECTIONS = 48
 _OUTLIER_BITS = 32  # the index; the value is added
 _STEP_BITS = 2  # a step exponent, entropy coded
-_CALIBRATIONS = 6
+_CALIBRATIONS = 12  # at the most, until a plan is inside its budget
+_ENOUGH = 5  # attempts to come closer
 _CLASS_LIMITS = (-20, 28)
 _OUTLIER_SHARE = 16
 _SLICE = 1 << 12
@@ -289,20 +290,23 @@ def make_plan(
     start = int(np.clip(round(2 - budget_bits) - CANDIDATES[0], 0, len(CANDIDATES) - 1))
     pricer.retable(np.full(len(segments.sizes), start))
     target = budget_bits
+    margin = budget_bits / 5000
     best: tuple[float, Plan] | None = None
-    for attempt in range(_CALIBRATIONS if measure else 1):
+    for attempt in range(_CALIBRATIONS):
         choice = _settle(pricer, target, rounds=_ROUNDS if attempt == 0 else 1)
         plan = Plan(_steps(segments, choice), choice, pricer.rate[pricer.rows, choice])
         if measure is None:
             return plan
-        spent = measure(plan.steps)
-        if spent <= budget_bits and (best is None or spent > best[0]):
-            best = (spent, plan)
-        gap = budget_bits - spent
-        if 0 <= gap < budget_bits / 2000:
-            break
-        # Aim a hair below, so that the next attempt lands inside.
-        target = max(target + gap - budget_bits / 5000, 0.05)
+        gap = budget_bits - measure(plan.steps)
+        if gap >= 0:
+            if best is None or gap < best[0]:
+                best = (gap, plan)
+            if gap < budget_bits / 2000 or attempt >= _ENOUGH:
+                break
+        else:
+            # Tables move with the choice, so the same aim may miss again: aim lower each time.
+            margin *= 2
+        target = max(target + gap - margin, 0.05)
     return best[1] if best else plan
 
 

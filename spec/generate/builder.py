@@ -135,7 +135,11 @@ def safetensors(path: str, tensors: Sequence[Tensor], *, metadata: str | None = 
     at = 0
     for tensor in tensors:
         span = [at, at + len(tensor.data)]
-        header[tensor.name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": span}
+        header[tensor.name] = {
+            "dtype": tensor.dtype,
+            "shape": list(tensor.shape),
+            "data_offsets": span,
+        }
         at = span[1]
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
@@ -206,9 +210,7 @@ class BlockLayers:
         """6.2."""
         width = self.digits[tier] - self.digits[tier - 1]
         outliers = set(self.live) - set(self.inner)
-        cells = [
-            (0 if i in outliers else self.n(i, tier) % (1 << width), width) for i in self.live
-        ]
+        cells = [(0 if i in outliers else self.n(i, tier) % (1 << width), width) for i in self.live]
         return bit_string(cells)
 
     def exact(self) -> bytes:

@@ -38,7 +38,9 @@ class Dtype:
         exponent, fraction = divmod(word, 2**self.mantissa)
         if exponent == 0:
             return Fraction(fraction) * Fraction(2) ** (self.emin - self.mantissa)
-        return (1 + Fraction(fraction, 2**self.mantissa)) * Fraction(2) ** (self.emin + exponent - 1)
+        return (1 + Fraction(fraction, 2**self.mantissa)) * Fraction(2) ** (
+            self.emin + exponent - 1
+        )
 
     def finite(self, bits: int) -> bool:
         """Tell whether bits are neither infinite nor NaN."""

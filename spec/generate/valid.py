@@ -20,6 +20,7 @@ from builder import (
 from builder import File as SourceFile
 from ladder import DTYPES
 from vector import Vector
+from worked_example import recipe as worked_recipe
 
 VECTORS: list[Vector] = []
 
@@ -61,7 +62,11 @@ def specials(dtype: str) -> list[int]:
 
 
 def one(
-    dtype: str, words: Sequence[int], steps: Sequence[int], shape: Sequence[int] = (), **more: Any  # noqa: ANN401
+    dtype: str,
+    words: Sequence[int],
+    steps: Sequence[int],
+    shape: Sequence[int] = (),
+    **more: Any,  # noqa: ANN401
 ) -> Tensor:
     """Return a bitplane tensor of a single block, named `w`; steps are used in turn."""
     sparse = (more.pop("sparse", False),)
@@ -82,12 +87,30 @@ def whole(*tensors: Tensor, **more: Any) -> Recipe:  # noqa: ANN401
     return Recipe(list(tensors), [safetensors("model.safetensors", tensors)], **more)
 
 
-SMALL = [0x3F80, 0xBF00, 0x3E12, 0x8000, 0x0000, 0x0001, 0x7F80, 0x4F12, 0xBE77, 0x3D01, 0x3F1F, 0xC000]
+SMALL = [
+    0x3F80,
+    0xBF00,
+    0x3E12,
+    0x8000,
+    0x0000,
+    0x0001,
+    0x7F80,
+    0x4F12,
+    0xBE77,
+    0x3D01,
+    0x3F1F,
+    0xC000,
+]
 
 
 def small(**more: Any) -> Recipe:  # noqa: ANN401
     """Return twelve BF16 weights, with two outliers, and an opaque tensor."""
     return whole(one("BF16", SMALL, [-4, -5, -6], [3, 4], segment=4), bias(), **more)
+
+
+@vector("worked-example", "17", "the artifact of the worked example")
+def _() -> Recipe:
+    return worked_recipe()
 
 
 @vector("bf16", "4", "BF16 with outliers, zeros of both signs and a subnormal; three segments")
@@ -149,7 +172,9 @@ def _() -> Recipe:
     return whole(one("F64", words, [-1022, -1074, -1060], segment=12, planes=6))
 
 
-@vector("f8-e4m3-all", "4", "every bit pattern of F8_E4M3 at three steps; no bin may rebuild as NaN")
+@vector(
+    "f8-e4m3-all", "4", "every bit pattern of F8_E4M3 at three steps; no bin may rebuild as NaN"
+)
 def _() -> Recipe:
     tensors = [one("F8_E4M3", range(256), [k], name=f"k{k}") for k in (-9, -3, 2)]
     return whole(*tensors)
@@ -157,7 +182,9 @@ def _() -> Recipe:
 
 @vector("f8-e4m3-clamp", "15", "448 in bins so wide that only the clamp to F keeps it from NaN")
 def _() -> Recipe:
-    return whole(one("F8_E4M3", [0x7E, 0xFE, 0x7D, 0x7F, 0xFF, 1, 0], [8, 9, 4, 5, 7, 8, 9], segment=1))
+    return whole(
+        one("F8_E4M3", [0x7E, 0xFE, 0x7D, 0x7F, 0xFF, 1, 0], [8, 9, 4, 5, 7, 8, 9], segment=1)
+    )
 
 
 @vector("f8-e5m2-all", "4", "every bit pattern of F8_E5M2 at three steps")
@@ -184,7 +211,11 @@ def _() -> Recipe:
     return whole(one("BF16", words, [-7]))
 
 
-@vector("sparse-empty", "6", "nothing but zeros in a sparse block: refinement and exact layers are empty")
+@vector(
+    "sparse-empty",
+    "6",
+    "nothing but zeros in a sparse block: refinement and exact layers are empty",
+)
 def _() -> Recipe:
     return whole(one("F16", [0x0000, 0x8000, 0x0000], [5], sparse=True, planes=1))
 
@@ -196,7 +227,13 @@ def _() -> Recipe:
 
 @vector("opaque-dtypes", "3", "integers, booleans, complex numbers; a packed and an unknown dtype")
 def _() -> Recipe:
-    rows = [("BOOL", [3], 3), ("I64", [2, 1], 16), ("C64", [1], 8), ("U16", [2, 2], 8), ("F8_E8M0", [5], 5)]
+    rows = [
+        ("BOOL", [3], 3),
+        ("I64", [2, 1], 16),
+        ("C64", [1], 8),
+        ("U16", [2, 2], 8),
+        ("F8_E8M0", [5], 5),
+    ]
     rows += [("F4", [3, 5], 8), ("X_NEW", [4], 7)]
     tensors = [Tensor(name.lower(), name, shape, bytes(range(1, n + 1))) for name, shape, n in rows]
     return whole(*tensors)
@@ -205,7 +242,10 @@ def _() -> Recipe:
 @vector("empty-and-scalar", "5", "tensors without elements, and of rank 0, opaque and quantized")
 def _() -> Recipe:
     empty = [Tensor("empty", "F32", [0], b""), Tensor("empty2", "BF16", [3, 0, 5], b"")]
-    scalars = [Tensor("scalar", "I64", [], bytes(8)), one("F32", [0x3FC00001], [-3], name="one", planes=1)]
+    scalars = [
+        Tensor("scalar", "I64", [], bytes(8)),
+        one("F32", [0x3FC00001], [-3], name="one", planes=1),
+    ]
     scalars[1].shape = []
     return whole(*empty, *scalars)
 
@@ -273,7 +313,11 @@ def by_size(unit: bytes) -> int:
     return max(s & 127 for s in unit).bit_length() // 2
 
 
-@vector("codec-classes", "7.3", "base layers by class: three members, outliers, a last unit that is short")
+@vector(
+    "codec-classes",
+    "7.3",
+    "base layers by class: three members, outliers, a last unit that is short",
+)
 def _() -> Recipe:
     tensors = [*three(), one("BF16", SMALL, [-4, -5, -6], [3, 4], segment=4)]
     group = Group(CLASSES, members(0, "w", "t0", "t1", "t2"), unit=4, classes=by_size)
@@ -288,7 +332,10 @@ def _() -> Recipe:
 
 @vector("zstd-streams", "7", "streams that are zstd frames, in all codecs")
 def _() -> Recipe:
-    tensors = [one("BF16", [0x3F80] * 64, [-7], name="u"), one("BF16", [0xBF80] * 64, [-7], name="v")]
+    tensors = [
+        one("BF16", [0x3F80] * 64, [-7], name="u"),
+        one("BF16", [0xBF80] * 64, [-7], name="v"),
+    ]
     tensors.append(Tensor("z", "U32", [32], bytes(128)))
     groups = [Group(CLASSES, members(0, "u", "v"), unit=8, zstd=True, classes=lambda u: u[0] >> 7)]
     groups += [Group(SECTIONS, members(tier, "u", "v"), zstd=True) for tier in (1, 2)]
@@ -308,7 +355,9 @@ def _() -> Recipe:
     return whole(tensor, groups=groups)
 
 
-@vector("huge-rows", "5", "rows longer than a block are cut by themselves; a packed dtype is one row")
+@vector(
+    "huge-rows", "5", "rows longer than a block are cut by themselves; a packed dtype is one row"
+)
 def _() -> Recipe:
     wide = Tensor("wide", "U8", [2, (1 << 19) + 3], bytes(2 * ((1 << 19) + 3)))
     packed = Tensor("packed", "F4", [4, 1 << 18], bytes(1 << 19))
@@ -318,7 +367,9 @@ def _() -> Recipe:
     return recipe
 
 
-@vector("shared-chunk", "8.5", "two tensors of equal content: raw chunks with one id are stored once")
+@vector(
+    "shared-chunk", "8.5", "two tensors of equal content: raw chunks with one id are stored once"
+)
 def _() -> Recipe:
     return whole(*(one("BF16", SMALL, [-5], name=name) for name in ("a", "b")))
 
@@ -328,10 +379,16 @@ def _() -> Recipe:
     return whole(*(one("BF16", SMALL, [-5], name=name) for name in ("a", "b")), pages=[1])
 
 
-@vector("shared-chunk-tiers", "9", "equal chunks of two tiers are stored twice, so that a tier's bytes are its own")
+@vector(
+    "shared-chunk-tiers",
+    "9",
+    "equal chunks of two tiers are stored twice, so that a tier's bytes are its own",
+)
 def _() -> Recipe:
     data = bytes(range(40))
-    return whole(Tensor("a", "U8", [40], data), Tensor("b", "U8", [40], data, tier=2), one("BF16", SMALL, [-5]))
+    recipe = whole(Tensor("a", "U8", [40], data), one("BF16", SMALL, [-5]))
+    recipe.files = [*recipe.files, SourceFile("copy.bin", "plain", data, len(data), tier=2)]
+    return recipe
 
 
 @vector("shared-slot", "8.5", "two layers of one tensor each point to the same slot")
@@ -373,7 +430,10 @@ def _() -> Recipe:
 
 @vector("ext", "3", "unknown keys of every `ext` are kept and ignored")
 def _() -> Recipe:
-    extra: dict[str, Any] = {"a": [1, None, -70000, "x" * 40, b"\0" * 300], "zz": {"deep": {"": 1 << 40}}}
+    extra: dict[str, Any] = {
+        "a": [1, None, -70000, "x" * 40, b"\0" * 300],
+        "zz": {"deep": {"": 1 << 40}},
+    }
     tensor = one("BF16", SMALL, [-5], ext=dict(extra))
     recipe = whole(tensor, ext=extra)
     recipe.files[0].ext = extra
@@ -438,12 +498,20 @@ def _() -> Recipe:
     return Recipe(two(), hooks={"file": cut_behind(1)})
 
 
-@vector("truncated-middle", "9", "cut inside exact: q4 and q8 are whole", error="incomplete", complete=2)
+@vector(
+    "truncated-middle", "9", "cut inside exact: q4 and q8 are whole", error="incomplete", complete=2
+)
 def _() -> Recipe:
     return Recipe(two(), hooks={"file": cut_behind(2)})
 
 
-@vector("truncated-bare", "9", "cut at the manifest length: no tier is whole", error="incomplete", complete=0)
+@vector(
+    "truncated-bare",
+    "9",
+    "cut at the manifest length: no tier is whole",
+    error="incomplete",
+    complete=0,
+)
 def _() -> Recipe:
     def cut(data: bytes, _: object) -> bytes:
         return data[: struct.unpack_from("<Q", data, 88)[0]]

@@ -106,7 +106,9 @@ def zstd_block(kind: int, size: int, content: bytes, *, last: bool) -> bytes:
     return (size << 3 | kind << 1 | last).to_bytes(3, "little") + content
 
 
-def zstd_header(declared: int | None, *, window_log: int | None = None, dictionary: int = 0) -> bytes:
+def zstd_header(
+    declared: int | None, *, window_log: int | None = None, dictionary: int = 0
+) -> bytes:
     """Return magic and frame header; without a window log the frame is a single segment."""
     flags = (1 << 5 if window_log is None else 0) | (1 if dictionary else 0)
     parts = b"" if window_log is None else bytes([(window_log - 10) << 3])

@@ -1,0 +1,51 @@
+"""The reference reader stays what it is: short, independent, and in step with SPEC.md."""
+
+import ast
+import re
+import sys
+
+import pytest
+
+MOST_LINES = 500
+
+
+def test_is_short_enough_to_be_read_in_one_sitting(reference_path):
+    assert len(reference_path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+def test_imports_nothing_of_ours(reference_path):
+    tree = ast.parse(reference_path.read_text(encoding="utf-8"))
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            names.add(node.module.partition(".")[0])
+    assert names - sys.stdlib_module_names == {"blake3", "zstandard"}
+
+
+def rows(repository, section):
+    text = (repository / "SPEC.md").read_text(encoding="utf-8")
+    part = text.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    table = re.findall(r"^\| `?([A-Za-z_-]+)`? \| ([^|]+) \| ([^|]*) \|$", part, re.MULTILINE)
+    return [[cell.strip() for cell in row] for row in table]
+
+
+def test_has_the_limits_of_the_specification(reference, repository):
+    limits = {name: int(value) for name, value, _ in rows(repository, "12 Limits") if value.isdigit()}
+    assert len(limits) >= 18
+    assert {name: getattr(reference, name) for name in limits} == limits
+
+
+def test_has_the_errors_of_the_specification(reference, repository):
+    table = [row for row in rows(repository, "13 Errors") if row[2].isdigit()]
+    assert reference.EXIT == {code: int(exit_code) for code, _, exit_code in table}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "pattern", "value"),
+    [("BF16", 0x3F80, 1), ("F8_E4M3", 0x7E, 448), ("F16", 0x0001, 2**-24), ("F64", 1, 2**-1074)],
+)
+def test_knows_what_a_word_is_worth(reference, dtype, pattern, value):
+    assert reference.source_value(reference.FLOATS[dtype], pattern) == value
