@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from p2uformat.codec import classes as scale_classes
 from p2uformat.codec.frame import Frame, build_frame, parse_frame
-from p2uformat.errors import Malformed, UnsupportedFormat
+from p2uformat.errors import LimitExceeded, Malformed, UnsupportedFormat
 from p2uformat.limits import MAX_BLOCK_ELEMENTS
 from p2uformat.quant.layers import BaseLayer
 
@@ -164,8 +164,10 @@ class _Classes:
 
     def _check_table(self) -> None:
         table = self._table
-        if (table["weights"] > MAX_BLOCK_ELEMENTS).any() or (table["unit"] == 0).any():
-            raise Malformed("a chunk's member has a size of no block")
+        if (table["weights"] > MAX_BLOCK_ELEMENTS).any():
+            raise LimitExceeded(f"a chunk's member is larger than {MAX_BLOCK_ELEMENTS} weights")
+        if (table["unit"] == 0).any():
+            raise Malformed("a chunk's member is cut into units of nothing")
         if (table["axis"] > 1).any() or (table["weights"][table["axis"] == 1] == 0).any():
             raise Malformed("a chunk's member has an unknown axis")
         uneven = table["weights"].astype(np.int64) % np.maximum(table["unit"], 1)

@@ -11,7 +11,15 @@ import numpy as np
 from p2uformat.errors import InvalidArgument
 from p2uformat.limits import MAX_BLOCK_ELEMENTS
 
-__all__ = ["ELEMENT_SIZES", "Geometry", "blob_geometry", "dtype_name", "geometry", "numpy_dtype"]
+__all__ = [
+    "ELEMENT_SIZES",
+    "OTHER_BITS",
+    "Geometry",
+    "blob_geometry",
+    "dtype_name",
+    "geometry",
+    "numpy_dtype",
+]
 
 _NUMPY: dict[str, np.dtype[np.generic]] = {
     "BOOL": np.dtype(np.bool_),
@@ -31,6 +39,15 @@ _NUMPY: dict[str, np.dtype[np.generic]] = {
     "I64": np.dtype("<i8"),
     "F64": np.dtype("<f8"),
     "C64": np.dtype("<c8"),
+}
+
+# Names that safetensors gives to dtypes without whole bytes or without a numpy dtype, with their bits.
+OTHER_BITS: dict[str, int] = {
+    "F4": 4,
+    "F6_E2M3": 6,
+    "F6_E3M2": 6,
+    "F8_E4M3FNUZ": 8,
+    "F8_E5M2FNUZ": 8,
 }
 
 ELEMENT_SIZES: dict[str, int] = {name: dtype.itemsize for name, dtype in _NUMPY.items()}

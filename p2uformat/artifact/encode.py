@@ -20,8 +20,9 @@ from p2uformat.chunk import (
 )
 from p2uformat.digest import DIGEST_BYTES, digest
 from p2uformat.errors import StoreUnavailable
-from p2uformat.limits import MAX_PAGE_BYTES, MAX_RECORD_BLOCKS
+from p2uformat.limits import MAX_RECORD_BLOCKS
 from p2uformat.manifest import (
+    PAGE_TARGET,
     BitplaneParameters,
     ChunkEntry,
     ContentPage,
@@ -225,13 +226,13 @@ class Encoder:
         bound = _RECORD_SLACK + 9 * len(name) + blocks * DIGEST_BYTES * (tiers + 1)
         if self._page.records and starts_page(name, self._page.size):
             self._end_page()
-        elif self._page.size + bound > MAX_PAGE_BYTES:
+        elif self._page.size + bound > PAGE_TARGET:
             self._flush()
 
     def _add(self, record: Record, places: list[list[Place | None]]) -> None:
         length = len(encode_value(record.to_value()))
         page = self._page
-        full = page_bytes(len(page.records) + 1, page.size + length) > MAX_PAGE_BYTES
+        full = page_bytes(len(page.records) + 1, page.size + length) > PAGE_TARGET
         again = record.key[2] > 0 and starts_page(record.key[1], page.size)
         if page.records and (full or again):
             self._end_page()

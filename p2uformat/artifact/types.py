@@ -190,7 +190,7 @@ class VerifyReport:
     checked_chunks, checked_bytes : int
         How much was read.
     complete_tiers : tuple of str
-        Tiers that are whole here, damaged or not.
+        Tiers that are whole here and undamaged, with all below them.
     missing_chunks : int
         Chunks that the file is too short for.
     damage : tuple of Damage

@@ -146,10 +146,17 @@ class _Verification:
             authenticated=authenticated,
             checked_chunks=len(held),
             checked_bytes=self._checked,
-            complete_tiers=self._contents.complete,
+            complete_tiers=self._whole(damage),
             missing_chunks=missing,
             damage=tuple(damage),
         )
+
+    def _whole(self, damage: list[Damage]) -> tuple[str, ...]:
+        """Return the tiers that are held whole and undamaged."""
+        hit = {found.tier for found in damage}
+        tiers = self._contents.tiers
+        first = next((number for number, tier in enumerate(tiers) if tier in hit), len(tiers))
+        return tuple(tier for tier in self._contents.complete if tier in tiers[:first])
 
     def _manifest_damage(self) -> list[Damage]:
         """Return damage in SPEC.md's order: pages, table, what lies behind the end."""

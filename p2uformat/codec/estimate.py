@@ -73,7 +73,12 @@ def _stream_bytes(histogram: NDArray[np.int64]) -> int:
     floor = np.where(signed > 0, np.maximum(signed, count >> (_CODE_LIMIT + 1)), 0)
     bits = huffman_bits(floor) - _CODE_LIMIT * int((floor - signed).sum())
     bits += bits * _chance_matches(bits, count) // 1000
-    return _CLASS_HEAD + (bits + 7) // 8 + blocks * (_BLOCK_HEAD + used // _SYMBOLS_A_BYTE) + count // _ROUNDING
+    return (
+        _CLASS_HEAD
+        + (bits + 7) // 8
+        + blocks * (_BLOCK_HEAD + used // _SYMBOLS_A_BYTE)
+        + count // _ROUNDING
+    )
 
 
 def _chance_matches(bits: int, count: int) -> int:

@@ -77,14 +77,13 @@ def parse_frame(codec: int, data: bytes | memoryview) -> Frame:
 
 
 def _rows(view: memoryview, streams: int, start: int) -> tuple[tuple[int, int, int, bool], ...]:
+    table = list(_ROW.iter_unpack(view[_HEAD.size : _HEAD.size + streams * _ROW.size]))
+    total = sum(raw for _, raw in table)
+    if total > MAX_STREAM_BYTES:
+        raise LimitExceeded(f"a chunk's streams of {total} bytes are above the limit")
     rows = []
-    total = 0
-    for number in range(streams):
-        word, raw = _ROW.unpack_from(view, _HEAD.size + number * _ROW.size)
+    for word, raw in table:
         stored, packed = word & (_ZSTD - 1), bool(word & _ZSTD)
-        total += raw
-        if total > MAX_STREAM_BYTES:
-            raise LimitExceeded(f"a chunk's streams of {total} bytes are above the limit")
         if (stored >= raw) if packed else (stored != raw):
             raise Malformed(f"a stream of {stored} bytes cannot hold {raw}")
         rows.append((start, stored, raw, packed))

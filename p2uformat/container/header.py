@@ -82,7 +82,7 @@ class Header:
             In this order: magic, length, version, digest, flags, limits.
         """
         if data[: len(MAGIC)] != MAGIC:
-            raise NotAnArtifact("not a p2u file: the first bytes are not its magic")
+            raise NotAnArtifact("not a p2u file, by its first bytes")
         if len(data) < HEADER_BYTES:
             raise Incomplete(f"expected a header of {HEADER_BYTES} bytes, got {len(data)}")
         _, major, minor, flags, content, encoding, *lengths = _FIELDS.unpack_from(data)

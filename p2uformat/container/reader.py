@@ -13,7 +13,13 @@ from typing import Final, Self
 from p2uformat.container.header import HEADER_BYTES, Header
 from p2uformat.container.layout import Layout, place
 from p2uformat.digest import digest
-from p2uformat.errors import CorruptData, DigestMismatch, Incomplete, Malformed
+from p2uformat.errors import (
+    CorruptData,
+    DigestMismatch,
+    Incomplete,
+    Malformed,
+    UnsupportedFormat,
+)
 from p2uformat.files import FileReader
 from p2uformat.manifest import (
     ChunkEntry,
@@ -182,7 +188,10 @@ class Container:
             )
 
     def _load(self) -> None:
-        self.header = Header.parse(self.file.read(0, HEADER_BYTES))
+        try:
+            self.header = Header.parse(self.file.read(0, HEADER_BYTES))
+        except UnsupportedFormat as error:
+            raise type(error)(f"{self.file.path!r}: {error.message}", hint=error.hint) from None
         if self.file.size < self.header.manifest_length:
             raise Incomplete(
                 f"the manifest has {self.header.manifest_length} bytes, the file {self.file.size}",

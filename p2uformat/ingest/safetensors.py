@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 from types import TracebackType
 from typing import Self
 
-from p2uformat.errors import StoreUnavailable
+from p2uformat.errors import InvalidSource, StoreUnavailable
 from p2uformat.files import FileReader
 from p2uformat.ingest.head import LENGTH_BYTES, HeadTensor, json_length, parse_head
+from p2uformat.tensor import ELEMENT_SIZES, OTHER_BITS
 
 __all__ = ["SafetensorsSource", "SourceTensor"]
 
@@ -56,6 +58,8 @@ class SafetensorsSource:
             length = json_length(self._file.read(0, LENGTH_BYTES), self.size)
             self.head = self.read(0, LENGTH_BYTES + length)
             parsed = parse_head(self.head, self.size)
+            for tensor in parsed.tensors:
+                _check_dtype(tensor)
         except BaseException:
             self.close()
             raise
@@ -94,3 +98,20 @@ class SafetensorsSource:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _check_dtype(tensor: HeadTensor) -> None:
+    """Refuse a dtype that no safetensors writer has: such a file is damaged, or another format."""
+    if tensor.dtype in ELEMENT_SIZES:
+        return
+    bits = OTHER_BITS.get(tensor.dtype)
+    if bits is None:
+        raise InvalidSource(
+            f"tensor {tensor.name!r}: unknown dtype {tensor.dtype!r}",
+            hint="convert it first, or use a newer version",
+        )
+    if math.prod(tensor.shape) * bits != 8 * tensor.nbytes:
+        raise InvalidSource(
+            f"tensor {tensor.name!r}: {tensor.nbytes} bytes are not {tensor.dtype}"
+            f" {list(tensor.shape)}"
+        )

@@ -10,7 +10,7 @@ from p2uformat.manifest.encoding import (
     EncodingRoot,
     RecordLayers,
 )
-from p2uformat.manifest.paginate import page_bytes, paginate, starts_page
+from p2uformat.manifest.paginate import PAGE_TARGET, page_bytes, paginate, starts_page
 from p2uformat.manifest.parameters import (
     BitplaneParameters,
     BitplaneTier,
@@ -21,6 +21,7 @@ from p2uformat.manifest.records import FileRecord, Record, TensorRecord
 from p2uformat.manifest.sequence import check_sequence
 
 __all__ = [
+    "PAGE_TARGET",
     "BitplaneParameters",
     "BitplaneTier",
     "ChunkEntry",

@@ -11,8 +11,9 @@ from p2uformat.limits import MAX_PAGE_BYTES
 from p2uformat.manifest.records import Record
 from p2uformat.wire import encode
 
-__all__ = ["page_bytes", "paginate", "starts_page"]
+__all__ = ["PAGE_TARGET", "page_bytes", "paginate", "starts_page"]
 
+PAGE_TARGET: Final = 1 << 19  # half the limit: the encoding page may be half as large again
 _ENOUGH: Final = 16384
 _CUT_BELOW: Final = 32
 
@@ -37,7 +38,7 @@ def paginate(records: Iterable[Record]) -> list[list[Record]]:
         if (
             not pages
             or starts_page(record.key[1], size)
-            or page_bytes(len(pages[-1]) + 1, size + length) > (MAX_PAGE_BYTES)
+            or page_bytes(len(pages[-1]) + 1, size + length) > PAGE_TARGET
         ):
             pages.append([])
             size = 0

@@ -1,4 +1,4 @@
-"""Records: one tensor or one file, or 4096 blocks of it (SPEC.md, 8.2 and 8.3)."""
+"""Records: one tensor or one file, or 1024 blocks of it (SPEC.md, 8.2 and 8.3)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Key = tuple[int, bytes, int]
 
 @dataclass(frozen=True, slots=True)
 class TensorRecord:
-    """A tensor, or up to 4096 consecutive blocks of a large one.
+    """A tensor, or up to 1024 consecutive blocks of a large one.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ def _check_opaque(record: TensorRecord, parameters: OpaqueParameters) -> None:
 
 
 def _check_blocks(first: int, total: int, digests: bytes) -> None:
-    """Check that a record starts and ends where the cut into 4096 blocks puts it."""
+    """Check that a record starts and ends where the cut into 1024 blocks puts it."""
     if first % MAX_RECORD_BLOCKS or (first >= total and first > 0):
         raise Malformed(f"first block: {first} does not start a record of {total} blocks")
     count = min(MAX_RECORD_BLOCKS, total - first)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import invalid
+import spoil
 import valid
 from builder import Build
 from vector import Vector
@@ -53,7 +53,7 @@ def describe(vector: Vector) -> dict[str, Any]:
 def everything() -> dict[str, bytes]:
     """Return the name and content of every file that belongs into the folder."""
     result: dict[str, bytes] = {}
-    for vector in (*valid.VECTORS, *invalid.VECTORS):
+    for vector in (*valid.VECTORS, *spoil.VECTORS):
         if f"{vector.name}.p2u" in result:
             raise ValueError(f"two vectors are named {vector.name}")
         text = json.dumps(describe(vector), indent=1, ensure_ascii=True) + "\n"

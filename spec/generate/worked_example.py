@@ -12,7 +12,8 @@ from textwrap import fill
 from typing import Any
 
 import ladder
-from builder import Build, Ladder, Recipe, Tensor, safetensors
+from builder import Build, Recipe
+from source import Ladder, Tensor, safetensors
 from wire import digest
 
 SPEC = Path(__file__).resolve().parents[2] / "SPEC.md"

@@ -23,7 +23,7 @@ from zstandard import ZstdDecompressor, ZstdError, get_frame_parameters
 
 # 12 Limits
 MAX_ROOT_BYTES, MAX_PAGE_BYTES, MAX_PAGES, MAX_NESTING = 1 << 18, 1 << 20, 65536, 16
-MAX_BLOCK_ELEMENTS, MAX_RECORD_BLOCKS, MAX_RANK, MAX_NAME_BYTES = 1 << 19, 4096, 64, 4096
+MAX_BLOCK_ELEMENTS, MAX_RECORD_BLOCKS, MAX_RANK, MAX_NAME_BYTES = 1 << 19, 1024, 64, 4096
 MAX_ELEMENTS, MAX_TIERS, MAX_DIGITS, MAX_CHUNK_BYTES = 1 << 48, 16, 24, 1 << 26
 MAX_CHUNK_MEMBERS, MAX_STREAMS, MAX_STREAM_BYTES, MAX_WINDOW_LOG = 4096, 300, 1 << 26, 23
 MAX_STEP_EXPONENT, MAX_FILE_BYTES = 2000, (1 << 63) - 1
@@ -219,7 +219,6 @@ def rebuild(record: Any, weights: int, layers: list[bytes], digits: list[int]) -
 
 # 7 Chunks
 def read_chunk(data: bytes, codec: int) -> list[bytes]:
-    """Return the payloads of a chunk's members."""
     cursor, streams, payloads = Cursor(data, "chunk"), list[Cursor](), list[bytes]()
     (stated, zero), (members, count, zero2) = cursor.take(2), cursor.numbers(3, "H")
     need(stated == codec and zero == zero2 == 0 and members and count, "chunk: a wrong head")
@@ -375,12 +374,13 @@ class Artifact:
 
     def root(self, length: int, name: bytes, form: dict[str, Any]) -> dict[str, Any]:
         root: dict[str, Any] = self.cut(length, name, dict, "root")
-        need(root.get("features") in (None, []), "unknown features", "unsupported-format")
+        need(root.get("version", 1) == 1, "version of a root", "unsupported-format")
+        features = conform(root.get("features", []), [str], "features")
+        need(not features, f"features {features}", "unsupported-format")
         need(root.keys() == form.keys(), "unknown or missing keys of a root")
         for key, inner in form.items():
             conform(root[key], inner, f"root: {key}")
-        known = root["version"] == 1 and root.get("kind") in (None, "checkpoint")
-        need(known, "version or kind of a root", "unsupported-format")
+        need(root.get("kind", "checkpoint") == "checkpoint", "kind of root", "unsupported-format")
         limit(len(root["pages"]), MAX_PAGES, "pages")
         return root
 

@@ -176,9 +176,18 @@ def test_an_unsound_source_is_damaged_input(p2u, tmp_path, content):
     assert files(tmp_path) == ["bad.safetensors"]
 
 
-def test_a_dtype_that_nobody_knows_travels_exactly(p2u, tmp_path):
+def test_a_dtype_that_nobody_knows_is_named(p2u, tmp_path):
     source = tmp_path / "m.safetensors"
     source.write_bytes(header(a=F32 | {"dtype": "F31"}) + b"any 8 by")
+    result = p2u("pack", source, tmp_path / "m.p2u", "--json")
+    assert (result.code, result.error["code"]) == (3, "invalid-source")
+    assert "F31" in result.error["message"]
+
+
+def test_a_dtype_that_numpy_cannot_name_travels_exactly(p2u, tmp_path):
+    source = tmp_path / "m.safetensors"
+    four = {"dtype": "F4", "shape": [4, 4], "data_offsets": [0, 8]}
+    source.write_bytes(header(a=four) + b"any 8 by")
     assert p2u("pack", source, tmp_path / "m.p2u").code == 0
     result = p2u("unpack", tmp_path / "m.p2u", tmp_path / "out", "--json")
     assert (result.code, result.document["identical"]) == (0, True)

@@ -33,7 +33,9 @@ def rows(repository, section):
 
 
 def test_has_the_limits_of_the_specification(reference, repository):
-    limits = {name: int(value) for name, value, _ in rows(repository, "12 Limits") if value.isdigit()}
+    limits = {
+        name: int(value) for name, value, _ in rows(repository, "12 Limits") if value.isdigit()
+    }
     assert len(limits) >= 18
     assert {name: getattr(reference, name) for name in limits} == limits
 

@@ -14,6 +14,7 @@ from p2uformat.errors import (
     P2UError,
     UnsupportedFormat,
 )
+from p2uformat.limits import MAX_PAGE_BYTES
 from p2uformat.manifest import (
     BitplaneParameters,
     BitplaneTier,
@@ -85,7 +86,7 @@ def test_a_record_returns(record):
         (ladder(shape=(600_000, 2)), Malformed),
         (ladder(blocks=2), Malformed),
         (ladder(first=1), Malformed),
-        (ladder(first=4096), Malformed),
+        (ladder(first=1024), Malformed),
         (replace(ladder(), dtype="I32"), Malformed),
         (replace(ladder(), quantizer="affine"), UnsupportedFormat),
         (replace(ladder(), quantizer="opaque"), Malformed),
@@ -296,8 +297,8 @@ def test_pages_are_cut_by_names_alone():
 
 
 def test_a_large_tensor_takes_several_records_and_pages():
-    shape = (1 << 32,)
-    records = [ladder("w", shape, first, 4096) for first in (0, 4096)]
+    shape = (1 << 30,)
+    records = [ladder("w", shape, first, 1024) for first in (0, 1024)]
     pages = [ContentPage(tuple(page)) for page in paginate(records)]
     root = ContentRoot.parse(
         assemble(TIERS, [(p, EncodingPage((), ())) for p in pages]).content_root
@@ -315,9 +316,19 @@ def test_a_large_tensor_takes_several_records_and_pages():
             check_sequence(ContentRoot.parse(other.content_root), made)
 
 
-def test_a_record_that_fills_no_page_is_refused():
+def test_the_largest_record_fits_a_page_and_so_do_its_chunks():
     tiers = (TIER,) * 15
-    record = ladder("w", (1 << 31,), 0, 4096)
+    record = ladder("w", (1 << 29,), 0, 1024)
     parameters = replace(record.parameters, tiers=tiers)
+    record = replace(record, parameters=parameters, layer_digests=(ids(1024),) * 16)
+    assert len(paginate([record])) == 1
+    chunks = [ChunkEntry(tier, Codec.SECTIONS, 1 << 25, ids(1)) for tier in range(16)] * 1024
+    chunks.sort(key=lambda chunk: chunk.tier)
+    layers = tuple(tuple((16 * n, 0) for n in range(1024)) for _ in range(16))
+    assert len(EncodingPage(tuple(chunks), (layers,)).encode()) <= MAX_PAGE_BYTES
+
+
+def test_a_name_cannot_make_a_record_fill_a_page():
+    record = ladder("w" * (1 << 20), (1 << 19,), 0, 1)
     with pytest.raises(LimitExceeded):
-        paginate([replace(record, parameters=parameters, layer_digests=(ids(4096),) * 16)])
+        paginate([record])
