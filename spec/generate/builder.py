@@ -65,7 +65,7 @@ class Stream:
 
 @dataclass
 class Recipe:
-    """All that an artifact is made of; ``pages`` has the number of records of each page but the last."""
+    """What an artifact is made of; ``pages`` has the number of records of all pages but the last."""
 
     tensors: Sequence[Tensor] = ()
     files: Sequence[File] = ()
@@ -108,7 +108,8 @@ class Build:
         }
         self.payloads: dict[Key, bytes] = {}
         self.block_digests: dict[str, list[bytes]] = {}
-        for item in (*recipe.tensors, *recipe.files):
+        items: list[Tensor | File] = [*recipe.tensors, *recipe.files]
+        for item in items:
             self.add_layers(item)
 
     def hook(self, stage: str, value: Any, key: Any) -> Any:  # noqa: ANN401 - a stage's own type
@@ -173,7 +174,7 @@ class Build:
         return [0, name, 0, item.dtype, shape, kind, parameters, blocks, layers, item.ext]
 
     def streams(self, group: Group) -> list[Stream]:
-        """Return the streams of a group, plain or as hand-made zstd frames where these are shorter."""
+        """Return the streams of a group; hand-made zstd frames where these are shorter."""
         payloads = [self.payloads[member] for member in group.members]
         make = {SECTIONS: section_streams, PLANES: plane_streams, CLASSES: self.class_streams}
         result = []
@@ -236,8 +237,10 @@ class Build:
     def page_items(self) -> list[list[Tensor | File]]:
         """Return the records of each page, in key order."""
         tensors = sorted(self.recipe.tensors, key=lambda tensor: tensor.name.encode())
-        items = [*tensors, *sorted(self.recipe.files, key=lambda file: file.path.encode())]
-        pages, at = [], 0
+        files = sorted(self.recipe.files, key=lambda file: file.path.encode())
+        items: list[Tensor | File] = [*tensors, *files]
+        pages: list[list[Tensor | File]] = []
+        at = 0
         for count in (*self.recipe.pages, len(items)):
             if items[at : at + count]:
                 pages.append(items[at : at + count])

@@ -29,7 +29,7 @@ def stream(number: int, stored: bytes, raw: int, *, packed: bool) -> Callable[[A
 
 
 def constant(change: Callable[[bytes], tuple[bytes, int]]) -> Callable[[], Recipe]:
-    """Return a maker of an opaque tensor of 64 zeros; ``change`` gives the stored stream and its raw length."""
+    """Return a maker of 64 zeros; ``change`` gives the stored stream and its raw length."""
     stored, raw = change(bytes(64))
     tensor = Tensor("z", "U8", [64], bytes(64))
     hooks = {"streams": stream(1, stored, raw, packed=True)}
@@ -46,138 +46,6 @@ def bomb(declared: int, blocks: int) -> bytes:
 def body(size: int) -> bytes:
     """Return the only block of a frame of zeros."""
     return zstd_block(1, size, b"\0", last=True)
-
-
-SKIPPABLE = b"\x50\x2a\x4d\x18" + struct.pack("<I", 4) + bytes(4)
-CHECKED = zstd_header(64)[:4] + bytes([zstd_header(64)[4] | 4]) + zstd_header(64)[5:]
-add(
-    "stream-lengths",
-    MALFORMED,
-    "7",
-    "a plain stream with two lengths",
-    grouped(streams=lambda s, _: [s[0], Stream(s[1].stored, s[1].raw + 1)]),
-)
-add(
-    "stream-beyond",
-    MALFORMED,
-    "7",
-    "a stream that reaches beyond the chunk",
-    grouped(chunk=lambda d, n: put(8, struct.pack("<II", 9999, 9999))(d) if n == 0 else d),
-)
-add(
-    "stream-overflow",
-    MALFORMED,
-    "7",
-    "lengths whose sum is right in 32 bits only",
-    lambda: overflow(),
-)
-add(
-    "stream-raw-limit",
-    LIMIT,
-    "12",
-    "a stream that claims 64 MiB and a byte",
-    constant(lambda z: (zstd_frame(z), (1 << 26) + 1)),
-)
-add("stream-sum-limit", LIMIT, "12", "streams that claim 80 MiB together", lambda: forty())
-add(
-    "zstd-not-shorter",
-    MALFORMED,
-    "7",
-    "a frame that is as long as its content",
-    constant(lambda z: (zstd_header(64) + zstd_block(0, 50, z[:50], last=True), 62)),
-)
-add("zstd-magic", MALFORMED, "7", "a stream that is no frame", constant(lambda z: (z[:20], 64)))
-add(
-    "zstd-skippable",
-    MALFORMED,
-    "7",
-    "a skippable frame in front",
-    constant(lambda z: (SKIPPABLE + zstd_frame(z), 64)),
-)
-add(
-    "zstd-two-frames",
-    MALFORMED,
-    "7",
-    "two frames that make up the raw length together",
-    constant(lambda z: ((zstd_header(32) + body(32)) * 2, 64)),
-)
-add(
-    "zstd-trailing",
-    MALFORMED,
-    "7",
-    "bytes behind the frame",
-    constant(lambda z: (zstd_frame(z) + b"\0", 64)),
-)
-add(
-    "zstd-trailing-frame",
-    MALFORMED,
-    "7",
-    "an empty frame behind the frame",
-    constant(lambda z: (zstd_frame(z) + zstd_header(0) + zstd_block(0, 0, b"", last=True), 64)),
-)
-add(
-    "zstd-truncated",
-    MALFORMED,
-    "7",
-    "a frame that ends inside a block",
-    constant(lambda z: (zstd_frame(z)[:-1], 64)),
-)
-add(
-    "zstd-no-size",
-    MALFORMED,
-    "7",
-    "a frame without its content size",
-    constant(lambda z: (zstd_header(None, window_log=10) + body(64), 64)),
-)
-add(
-    "zstd-other-size",
-    MALFORMED,
-    "7",
-    "a frame that declares another size than the stream",
-    constant(lambda z: (zstd_frame(z), 63)),
-)
-add(
-    "zstd-larger",
-    MALFORMED,
-    "7",
-    "a frame that ends before its declared size",
-    constant(lambda z: (zstd_header(64) + body(60), 64)),
-)
-add(
-    "zstd-smaller",
-    MALFORMED,
-    "7",
-    "a frame that goes on behind its declared size",
-    constant(lambda z: (zstd_header(64) + body(65), 64)),
-)
-add(
-    "zstd-bomb",
-    MALFORMED,
-    "7",
-    "128 MiB behind a declared size of 5000 bytes",
-    constant(lambda z: (bomb(5000, 1024), 5000)),
-)
-add(
-    "zstd-window",
-    LIMIT,
-    "12",
-    "a window of 2^24",
-    constant(lambda z: (zstd_header(64, window_log=24) + body(64), 64)),
-)
-add(
-    "zstd-dictionary",
-    MALFORMED,
-    "7",
-    "a frame that wants a dictionary",
-    constant(lambda z: (zstd_header(64, dictionary=9) + body(64), 64)),
-)
-add(
-    "zstd-checksum",
-    MALFORMED,
-    "7",
-    "a frame whose checksum is wrong",
-    constant(lambda z: (CHECKED + body(64) + bytes(4), 64)),
-)
 
 
 def forty() -> Recipe:
@@ -208,6 +76,138 @@ def overflow() -> Recipe:
     return small(groups=[group], hooks={"chunk": change})
 
 
+SKIPPABLE = b"\x50\x2a\x4d\x18" + struct.pack("<I", 4) + bytes(4)
+CHECKED = zstd_header(64)[:4] + bytes([zstd_header(64)[4] | 4]) + zstd_header(64)[5:]
+add(
+    "stream-lengths",
+    MALFORMED,
+    "7",
+    "a plain stream with two lengths",
+    grouped(streams=lambda s, _: [s[0], Stream(s[1].stored, s[1].raw + 1)]),
+)
+add(
+    "stream-beyond",
+    MALFORMED,
+    "7",
+    "a stream that reaches beyond the chunk",
+    grouped(chunk=lambda d, n: put(8, struct.pack("<II", 9999, 9999))(d) if n == 0 else d),
+)
+add(
+    "stream-overflow",
+    MALFORMED,
+    "7",
+    "lengths whose sum is right in 32 bits only",
+    overflow,
+)
+add(
+    "stream-raw-limit",
+    LIMIT,
+    "12",
+    "a stream that claims 64 MiB and a byte",
+    constant(lambda z: (zstd_frame(z), (1 << 26) + 1)),
+)
+add("stream-sum-limit", LIMIT, "12", "streams that claim 80 MiB together", forty)
+add(
+    "zstd-not-shorter",
+    MALFORMED,
+    "7",
+    "a frame that is as long as its content",
+    constant(lambda z: (zstd_header(64) + zstd_block(0, 50, z[:50], last=True), 62)),
+)
+add("zstd-magic", MALFORMED, "7", "a stream that is no frame", constant(lambda z: (z[:20], 64)))
+add(
+    "zstd-skippable",
+    MALFORMED,
+    "7",
+    "a skippable frame in front",
+    constant(lambda z: (SKIPPABLE + zstd_frame(z), 64)),
+)
+add(
+    "zstd-two-frames",
+    MALFORMED,
+    "7",
+    "two frames that make up the raw length together",
+    constant(lambda _: ((zstd_header(32) + body(32)) * 2, 64)),
+)
+add(
+    "zstd-trailing",
+    MALFORMED,
+    "7",
+    "bytes behind the frame",
+    constant(lambda z: (zstd_frame(z) + b"\0", 64)),
+)
+add(
+    "zstd-trailing-frame",
+    MALFORMED,
+    "7",
+    "an empty frame behind the frame",
+    constant(lambda z: (zstd_frame(z) + zstd_header(0) + zstd_block(0, 0, b"", last=True), 64)),
+)
+add(
+    "zstd-truncated",
+    MALFORMED,
+    "7",
+    "a frame that ends inside a block",
+    constant(lambda z: (zstd_frame(z)[:-1], 64)),
+)
+add(
+    "zstd-no-size",
+    MALFORMED,
+    "7",
+    "a frame without its content size",
+    constant(lambda _: (zstd_header(None, window_log=10) + body(64), 64)),
+)
+add(
+    "zstd-other-size",
+    MALFORMED,
+    "7",
+    "a frame that declares another size than the stream",
+    constant(lambda z: (zstd_frame(z), 63)),
+)
+add(
+    "zstd-larger",
+    MALFORMED,
+    "7",
+    "a frame that ends before its declared size",
+    constant(lambda _: (zstd_header(64) + body(60), 64)),
+)
+add(
+    "zstd-smaller",
+    MALFORMED,
+    "7",
+    "a frame that goes on behind its declared size",
+    constant(lambda _: (zstd_header(64) + body(65), 64)),
+)
+add(
+    "zstd-bomb",
+    MALFORMED,
+    "7",
+    "128 MiB behind a declared size of 5000 bytes",
+    constant(lambda _: (bomb(5000, 1024), 5000)),
+)
+add(
+    "zstd-window",
+    LIMIT,
+    "12",
+    "a window of 2^24",
+    constant(lambda _: (zstd_header(64, window_log=24) + body(64), 64)),
+)
+add(
+    "zstd-dictionary",
+    MALFORMED,
+    "7",
+    "a frame that wants a dictionary",
+    constant(lambda _: (zstd_header(64, dictionary=9) + body(64), 64)),
+)
+add(
+    "zstd-checksum",
+    MALFORMED,
+    "7",
+    "a frame whose checksum is wrong",
+    constant(lambda _: (CHECKED + body(64) + bytes(4), 64)),
+)
+
+
 # 7.1 - 7.3 Codecs
 def sections(change: Callable[[list[Stream]], list[Stream]]) -> Callable[[], Recipe]:
     """Return a maker that changes the streams of a `sections` chunk of three members."""
@@ -230,7 +230,7 @@ CLASS_WORDS = [0x3F80, 0x3E12, 0x7F80, 0x3D01, 0xBF00, 0x3E77, 0x3F1F]
 
 
 def classes(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[], Recipe]:
-    """Return a maker that changes the streams of a `classes` chunk: 7 weights, units of 3, two classes."""
+    """Return a maker that changes the streams of 7 weights, in units of 3 and two classes."""
 
     def hook(streams: list[Stream], _: object) -> list[Stream]:
         return [plain(data) for data in change([s.stored for s in streams])]
@@ -245,7 +245,7 @@ def part(number: int, change: Callable[[bytes], bytes]) -> Callable[[list[bytes]
     return lambda streams: [*streams[:number], change(streams[number]), *streams[number + 1 :]]
 
 
-add("sections-none", MALFORMED, "7.1", "a chunk with meta only", sections(lambda s: [plain(b"")]))
+add("sections-none", MALFORMED, "7.1", "a chunk with meta only", sections(lambda _: [plain(b"")]))
 add(
     "sections-long",
     MALFORMED,
@@ -279,7 +279,7 @@ add(
     MALFORMED,
     "7.2",
     "a width of 17",
-    planes(lambda s: [plain(struct.pack("<2I", 17, 17)), *(plain(b"\0") for _ in range(17))]),
+    planes(lambda _: [plain(struct.pack("<2I", 17, 17)), *(plain(b"\0") for _ in range(17))]),
 )
 add(
     "planes-uneven",

@@ -91,7 +91,7 @@ add(
     MALFORMED,
     "6.1",
     "outliers that descend",
-    base(lambda d: put(23, struct.pack("<2I", 7, 6))(d)),
+    base(put(23, struct.pack("<2I", 7, 6))),
 )
 add(
     "outlier-index",

@@ -169,6 +169,27 @@ add(
     spoiled("other", field("features", ["diff"])),
 )
 add(
+    "feature-type",
+    MALFORMED,
+    "3",
+    "a feature that is no str",
+    spoiled("root", field("features", [1])),
+)
+add(
+    "root-version",
+    UNSUPPORTED,
+    "13",
+    "a content root of version 2, with a key of its own",
+    spoiled("root", lambda root, _: root | {"version": 2, "more": 1}),
+)
+add(
+    "root-kind",
+    UNSUPPORTED,
+    "13",
+    "a kind of root that is not known",
+    spoiled("root", field("kind", "update")),
+)
+add(
     "root-key",
     MALFORMED,
     "3",

@@ -37,10 +37,9 @@ class Dtype:
         """Return the value of a finite magnitude word."""
         exponent, fraction = divmod(word, 2**self.mantissa)
         if exponent == 0:
-            return Fraction(fraction) * Fraction(2) ** (self.emin - self.mantissa)
-        return (1 + Fraction(fraction, 2**self.mantissa)) * Fraction(2) ** (
-            self.emin + exponent - 1
-        )
+            return fraction * step(self.emin - self.mantissa)
+        significand = 1 + Fraction(fraction, 2**self.mantissa)
+        return significand * step(self.emin + exponent - 1)
 
     def finite(self, bits: int) -> bool:
         """Tell whether bits are neither infinite nor NaN."""
@@ -82,7 +81,7 @@ SIZES |= {"U64": 8, "I64": 8, "C64": 8} | {name: dtype.size for name, dtype in D
 
 def step(exponent: int) -> Fraction:
     """Return 2 ** exponent."""
-    return Fraction(2) ** exponent
+    return Fraction(1 << exponent) if exponent >= 0 else Fraction(1, 1 << -exponent)
 
 
 def floor_log2(value: Fraction) -> int:
@@ -147,7 +146,7 @@ def top_exponent(dtype: Dtype, k: int) -> int:
 
 
 def delta_byte(parts: list[tuple[Fraction, int]]) -> int:
-    """Return a reconstruction byte from the weights' places in their bins, with multiplicities (11)."""
+    """Return a reconstruction byte from the counted places of weights in their bins (11)."""
     count = sum(times for _, times in parts)
     if count == 0:
         return 128

@@ -29,7 +29,7 @@ Value = None | int | str | bytes | list["Value"] | dict[str, "Value"] | Raw
 
 
 def head(number: int, short: int | None, most: int, long: tuple[int, ...], first: int) -> bytes:
-    """Return the shortest head: ``short + number`` up to ``most``, else a type byte and a number."""
+    """Return the shortest head: ``short + number`` up to ``most``, else type byte and number."""
     if short is not None and number <= most:
         return bytes([short + number])
     for i, width in enumerate(long):
