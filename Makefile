@@ -49,7 +49,7 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 soak: $(VENV)/.test
-	P2U_SOAK=1 $(BIN)/python -m pytest tests -k "damage or soak" $(PYTEST_ARGS)
+	P2U_SOAK=1 $(BIN)/python -m pytest -m soak tests $(PYTEST_ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

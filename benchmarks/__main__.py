@@ -20,7 +20,7 @@ PACKAGES = ("numpy", "zstandard", "blake3", "zipnn", "pcodec", "gguf")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure what the arguments ask for; return 1 when a target is missed."""
+    """Measure what the arguments ask for; with --strict return 1 when a target is missed."""
     options = _arguments(argv)
     with tempfile.TemporaryDirectory(dir=options.work) as held:
         sections = list(_measure(options, Path(held)))
@@ -30,13 +30,14 @@ def main(argv: list[str] | None = None) -> int:
     report.write(folder, sections, _preface(drawn), _environment())
     checks = [check for section in sections for check in section.checks]
     print(report.markdown_table(["figure", "target", "measured", ""], report.check_rows(checks)))
-    return 0 if all(check.passed for check in checks) else 1
+    return 1 if options.strict and not all(check.passed for check in checks) else 0
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--large", action="store_true", help="also memory on 4 GiB (12 GB of disk)")
+    parser.add_argument("--strict", action="store_true", help="fail when a target is missed")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each call")
     parser.add_argument("--output", default=str(HERE), help="folder for the report")
     parser.add_argument("--work", default=None, help="folder for temporary files")

@@ -46,11 +46,11 @@ def lossless(dtype: str) -> list[Lossless]:
     return found
 
 
-def zstd(level: int) -> Lossless:
-    """Return plain zstd at `level`, one thread."""
+def zstd(level: int, threads: int = 0) -> Lossless:
+    """Return plain zstd at `level`; any number of `threads` but 0 trades a little size for time."""
     return Lossless(
         f"zstd -{level}",
-        zstandard.ZstdCompressor(level=level).compress,
+        zstandard.ZstdCompressor(level=level, threads=threads).compress,
         zstandard.ZstdDecompressor().decompress,
     )
 

@@ -65,7 +65,7 @@ class Stream:
 
 @dataclass
 class Recipe:
-    """What an artifact is made of; ``pages`` has the number of records of all pages but the last."""
+    """What an artifact is made of; ``pages`` has the numbers of records, but for the last."""
 
     tensors: Sequence[Tensor] = ()
     files: Sequence[File] = ()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from builder import CLASSES, PLANES, SECTIONS, Group, Recipe, Stream
+from recipes import members, one, small, whole
 from source import Tensor
 from spoil import (
     LIMIT,
@@ -13,7 +14,6 @@ from spoil import (
     grouped,
     put,
 )
-from valid import members, one, small, whole
 from wire import zstd_block, zstd_frame, zstd_header
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from builder import Key, Recipe
+from recipes import bias, one, pack_words, whole
 from source import Tensor
 from spoil import (
     DIGEST,
@@ -19,7 +20,6 @@ from spoil import (
     record,
     spoiled,
 )
-from valid import bias, one, pack_words, whole
 from wire import digest
 
 # 6 Layers, 4 Numbers
@@ -202,4 +202,18 @@ add(
     "10",
     "the source file lists a tensor that is not there",
     missing,
+)
+add(
+    "file-other-dtype",
+    MALFORMED,
+    "10",
+    "the source file's head gives a tensor another dtype of the same size",
+    record(0, 3, "F32"),
+)
+add(
+    "file-other-shape",
+    MALFORMED,
+    "10",
+    "the source file's head gives a tensor another shape of as many elements",
+    record(0, 4, [1, 2]),
 )

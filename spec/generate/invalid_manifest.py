@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from builder import Recipe
+from recipes import small
 from spoil import (
     CANONICAL,
     DIGEST,
@@ -17,7 +18,6 @@ from spoil import (
     item,
     spoiled,
 )
-from valid import small
 from wire import Raw, digest
 
 # 9 Header. In `small`, record 0 is the opaque `b`, record 1 the bitplane `w`, record 2 the file.

@@ -4,7 +4,9 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from builder import PLANES, SECTIONS, Group, Recipe
+from builder import PLANES, RAW, SECTIONS, Group, Recipe
+from recipes import members, one, whole
+from source import File, Tensor
 from spoil import (
     CANONICAL,
     DIGEST,
@@ -20,7 +22,6 @@ from spoil import (
     record,
     spoiled,
 )
-from valid import members, one, whole
 
 
 # 8.2, 8.3 Records
@@ -139,6 +140,7 @@ add(
     "a path with a backslash",
     record(2, 1, "a\\model.safetensors"),
 )
+add("path-empty", MALFORMED, "8.3", "a path of no characters", record(2, 1, ""))
 add("path-nul", MALFORMED, "8.3", "a path with a NUL", record(2, 1, "a\0b"))
 add("layout", MALFORMED, "8.3", "a layout that is not known", record(2, 3, "folder"))
 add(
@@ -285,6 +287,28 @@ def first_of(table: list[int], _: object) -> list[int]:
     return [table[0], table[0], *table[2:]]
 
 
+def second_copy() -> Recipe:
+    """Return a tensor and a file of equal bytes in two tiers, the later ones with a flipped bit."""
+    content = bytes(range(40))
+    late = File("copy.bin", "plain", content, len(content), tier=2)
+    hooks = {"file": lambda file, _: flip(file, len(file) - 1)}
+    return Recipe([Tensor("a", "U8", [40], content)], [late], hooks=hooks)
+
+
+def behind_empty() -> Recipe:
+    """Return zeros, whose refinement layer has no bytes, and behind it a damaged file."""
+    zeros = one("F16", [0, 0, 0], [5], sparse=True)
+    late = File("late.bin", "plain", b"abcdefgh", 8, tier=1)
+    return Recipe([zeros], [late], hooks={"file": lambda file, _: flip(file, len(file) - 1)})
+
+
+def empty_layer(tier: int) -> Recipe:
+    """Return zeros in a sparse block, with a byte stored for the layer of a tier that has none."""
+    tensor = one("F16", [0, 0, 0], [5], sparse=True)
+    groups = [Group(RAW, [("w", tier, 0)])]
+    return whole(tensor, groups=groups, hooks={"chunk": lambda d, n: b"\0" if n == 0 else d})
+
+
 def damage(data: bytes, _: object) -> bytes:
     """Flip a bit in the middle of the chunks."""
     return flip(data, (struct.unpack_from("<Q", data, 88)[0] + len(data)) // 2)
@@ -306,6 +330,34 @@ add(
     spoiled("table", lambda t, _: [*t[:-1], (1 << 63) - 1]),
 )
 add("chunk-id", DIGEST, "10", "a bit of a chunk is flipped", spoiled("file", damage))
+add(
+    "chunk-second-copy",
+    DIGEST,
+    "9",
+    "of two chunks with one id in two tiers the second is damaged",
+    second_copy,
+)
+add(
+    "chunk-behind-empty",
+    DIGEST,
+    "9",
+    "a damaged chunk at the offset of one without bytes",
+    behind_empty,
+)
+add(
+    "chunk-empty",
+    DIGEST,
+    "10",
+    "a byte is stored for a layer without bytes",
+    lambda: empty_layer(1),
+)
+add(
+    "chunk-empty-twice",
+    DIGEST,
+    "10",
+    "two layers have no bytes; for the second, in a higher tier, a byte is stored",
+    lambda: empty_layer(2),
+)
 add(
     "chunk-head-codec",
     MALFORMED,

@@ -37,7 +37,7 @@ class Dtype:
         """Return the value of a finite magnitude word."""
         exponent, fraction = divmod(word, 2**self.mantissa)
         if exponent == 0:
-            return fraction * step(self.emin - self.mantissa)
+            return Fraction(fraction) * step(self.emin - self.mantissa)
         significand = 1 + Fraction(fraction, 2**self.mantissa)
         return significand * step(self.emin + exponent - 1)
 

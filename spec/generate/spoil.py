@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from builder import SECTIONS, Group, Key, Recipe
+from recipes import members, one, small, three, whole
 from source import Tensor
-from valid import members, one, small, three, whole
 from vector import Vector
 
 VECTORS: list[Vector] = []

@@ -171,12 +171,12 @@ def rebuild(record: Any, weights: int, layers: list[bytes], digits: list[int]) -
     sign, lossy = 128 << 8 * (size - 1), min(len(layers), len(digits))
     (flags,) = cursor.take(1)
     steps = cursor.numbers(-(-weights // record.segment), "h")
-    limit(max(map(abs, steps)), MAX_STEP_EXPONENT, "step exponent")
     record.largest = max(record.largest, *steps)
     symbols = cursor.take(weights)
     index = cursor.numbers(cursor.numbers(1, "I")[0], "I")
     outliers = {i: int.from_bytes(cursor.take(size), "little") for i in index}
     cursor.done()
+    limit(max(map(abs, steps)), MAX_STEP_EXPONENT, "step exponent")
     need(flags < 2 and (flags or 255 not in symbols), "base layer: unknown flag or symbol")
     need(index == [i for i, s in enumerate(symbols) if s == 127], "outliers and symbols differ")
     for i, bits in outliers.items():
@@ -242,8 +242,8 @@ def read_chunk(data: bytes, codec: int) -> list[bytes]:
         streams.append(Cursor(stored, "stream"))
     cursor.done()
     meta, *parts = streams
+    need(len(parts) >= (0, 1, 1, 4)[codec], "too few streams")
     if codec == 1:  # 7.1
-        need(parts, "sections: no section")
         lengths = [meta.numbers(len(parts), "I") for _ in range(members)]
         payloads = [b"".join(map(Cursor.take, parts, row)) for row in lengths]
     elif codec == 2:  # 7.2
@@ -253,7 +253,6 @@ def read_chunk(data: bytes, codec: int) -> list[bytes]:
         joined = Cursor(bytes(byte for row in rows for byte in row), "planes")
         payloads = [joined.take(size) for size in sizes]
     else:  # 7.3
-        need(len(parts) >= 4, "classes: too few streams")
         steps, numbers, gaps, values, *classes = parts
         heads = [struct.unpack("<IIIIBBH", meta.take(20)) for _ in range(members)]
         halves = [steps.take(sum(head[1] for head in heads)) for _ in range(2)]
@@ -283,7 +282,7 @@ class Record:
 
     def __init__(self, row: list[Any], tiers: int) -> None:
         self.row, (self.is_file, self.name, _, self.dtype, self.shape, kind, more) = row, row[:7]
-        self.blocks, self.largest, self.figures = list[Any](), -9999, list[Any]()
+        self.blocks, self.largest, self.figures, self.data = list[Any](), -9999, list[Any](), b""
         self.bitplane, self.unit = kind == "bitplane", SIZES.get(self.dtype, 1)
         if self.is_file:  # 8.3
             bad = {"", ".", ".."} & set(self.name.split("/")) or {"\\", "\0"} & set(self.name)
@@ -375,8 +374,7 @@ class Artifact:
     def root(self, length: int, name: bytes, form: dict[str, Any]) -> dict[str, Any]:
         root: dict[str, Any] = self.cut(length, name, dict, "root")
         need(root.get("version", 1) == 1, "version of a root", "unsupported-format")
-        features = conform(root.get("features", []), [str], "features")
-        need(not features, f"features {features}", "unsupported-format")
+        need(not conform(root.get("features", []), [str], "root"), "features", "unsupported-format")
         need(root.keys() == form.keys(), "unknown or missing keys of a root")
         for key, inner in form.items():
             conform(root[key], inner, f"root: {key}")
@@ -447,9 +445,8 @@ def read(path: str | Path, tier: str | None = None) -> dict[str, Any]:
         need(blake3(chunk.data).digest() == chunk.id, f"id at {chunk.offset}", "digest-mismatch")
     for chunk in wanted:
         chunk.payloads = read_chunk(chunk.data, chunk.codec) if chunk.codec else [chunk.data]
-    # All decoding comes before the first layer digest, these before block digests, then files
-    found, checks = dict[tuple[int, str], bytes](), list[tuple[int, bytes, bytes, str]]()
-    records = [record for record in artifact.records if record.tiers[0] <= level]
+    # All decoding comes before the first layer digest, then block digests, bounds, and files
+    checks, records = list[Any](), [r for r in artifact.records if r.tiers[0] <= level]
     for record in records:
         blocks = []
         for number, (size, (name, *names), uses) in enumerate(record.blocks):
@@ -462,25 +459,29 @@ def read(path: str | Path, tier: str | None = None) -> dict[str, Any]:
             blocks.append(block)
             checks += [(0, a, b, "layer of " + what) for a, b in zip(layers, names, strict=False)]
             checks += [(1, block, name, what)] if record.tiers[-1] <= level else []
-        for t, figure in enumerate(record.figures if blocks else ()):
-            need(figure[2] == record.largest - digits[t], f"error bound of {record.name!r}")
-        found[record.is_file, record.name] = b"".join(blocks)
+        record.data = b"".join(blocks)
     for _, data, name, what in sorted(checks, key=lambda check: check[0]):
         need(blake3(data).digest() == name, f"digest of {what}", "digest-mismatch")
+    for record in (record for record in records if record.blocks):
+        for t, figure in enumerate(record.figures):
+            need(figure[2] == record.largest - digits[t], f"error bound of {record.name!r}")
+    tensors = {r.name: (r.dtype, tuple(r.shape), r.data) for r in records if not r.is_file}
     for record in [r for r in records if r.is_file] if level == len(digits) else ():
-        data = found[1, record.name]
         try:
-            head = json.loads(data[8:]) if record.dtype == "safetensors" else {}
-            spans = [(head[n]["data_offsets"], n) for n in head if n != "__metadata__"]
-            data += b"".join(found[0, n] for _, n in sorted(spans))
+            head = json.loads(record.data[8:]) if record.dtype == "safetensors" else {}
+            head.pop("__metadata__", None)
+            for _, n in sorted((head[n]["data_offsets"], n) for n in head):
+                need(tensors[n][:2] == (head[n]["dtype"], tuple(head[n]["shape"])), f"head: {n!r}")
+                record.data += tensors[n][2]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RefError(f"the head of {record.name!r}: {error!r}") from None
-        need(len(data) == record.row[4], f"size of {record.name!r}")
-        need(blake3(data).digest() == record.row[5], f"file {record.name!r}", "digest-mismatch")
-    return {r.name: (r.dtype, tuple(r.shape), found[0, r.name]) for r in records if not r.is_file}
+        need(len(record.data) == record.row[4], f"size of {record.name!r}")
+        good = blake3(record.data).digest() == record.row[5]
+        need(good, f"digest of {record.name!r}", "digest-mismatch")
+    return tensors
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description="Read a .p2u file, checking all of it.")
     parser.add_argument("path")
     parser.add_argument("--tier", help="default: the last complete one")
@@ -489,12 +490,11 @@ def main() -> int:
     except (RefError, OSError, ValueError) as error:
         code = getattr(error, "code", "not-found")
         print(f"error: {code}: {error}", file=sys.stderr)
-        return EXIT.get(code, 4)
+        sys.exit(EXIT.get(code, 4))
     for name, (dtype, shape, data) in tensors.items():
         shown = ["".join(c if c.isprintable() else repr(c)[1:-1] for c in s) for s in (name, dtype)]
         print(*shown, list(shape), blake3(data).hexdigest(), sep="\t")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

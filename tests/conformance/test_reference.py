@@ -37,12 +37,13 @@ def test_has_the_limits_of_the_specification(reference, repository):
         name: int(value) for name, value, _ in rows(repository, "12 Limits") if value.isdigit()
     }
     assert len(limits) >= 18
-    assert {name: getattr(reference, name) for name in limits} == limits
+    known = {name: getattr(reference, name) for name in limits}
+    assert limits == known
 
 
 def test_has_the_errors_of_the_specification(reference, repository):
     table = [row for row in rows(repository, "13 Errors") if row[2].isdigit()]
-    assert reference.EXIT == {code: int(exit_code) for code, _, exit_code in table}
+    assert {code: int(exit_code) for code, _, exit_code in table} == reference.EXIT
 
 
 @pytest.mark.parametrize(

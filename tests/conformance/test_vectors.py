@@ -139,7 +139,7 @@ class TestLibrary:
     def test_does_not_read_a_tier_that_is_not_whole(self, readable):
         with p2uformat.open(readable.path) as artifact:
             for tier in set(artifact.tiers) - set(readable.expected["complete"]):
-                for name in artifact.keys():
+                for name in artifact:
                     with pytest.raises(p2uformat.Incomplete):
                         artifact.get(name, tier=tier)
 
@@ -159,7 +159,7 @@ class TestLibrary:
         except p2uformat.P2UError:
             return
         with artifact:
-            for name in artifact.keys():
+            for name in artifact:
                 with contextlib.suppress(p2uformat.P2UError):
                     artifact.get(name, tier="exact")
 
