@@ -41,7 +41,7 @@ _NUMPY: dict[str, np.dtype[np.generic]] = {
     "C64": np.dtype("<c8"),
 }
 
-# Names that safetensors gives to dtypes without whole bytes or without a numpy dtype, with their bits.
+# Dtypes of safetensors without whole bytes or without a numpy dtype, with their bits.
 OTHER_BITS: dict[str, int] = {
     "F4": 4,
     "F6_E2M3": 6,

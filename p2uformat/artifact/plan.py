@@ -42,6 +42,7 @@ Steps = NDArray[np.int16]
 SMALL = 4096  # float tensors below this travel exactly
 ALONE = 1 << 17  # a block of this many weights has chunks of its own
 GROUP = 1 << 19  # smaller ones share chunks of up to this many
+_SIZE_TILT = 1.25
 _SAMPLE = 1 << 23  # weights kept for calibration
 
 
@@ -277,13 +278,15 @@ def _anchor(block: BlockPlan) -> NDArray[np.int16]:
 
 def _segments(pairs: list[tuple[TensorPlan, BlockPlan]]) -> Segments:
     sizes, values, weights, sparse = [], [], [], []
+    tensors = {tensor.name: tensor.geometry.elements for tensor, _ in pairs}
+    mean = sum(tensors.values()) / len(tensors)
     for tensor, block in pairs:
         count = len(_anchor(block))
         size = np.full(count, tensor.segment, np.int64)
         size[-1] = block.weights - tensor.segment * (count - 1)
         sizes.append(size)
         values.append(np.full(count, 8 * tensor.geometry.element_size, np.int64))
-        weights.append(np.full(count, tensor.weight))
+        weights.append(np.full(count, tensor.weight * _size_weight(tensor, mean)))
         sparse.append(np.full(count, block.sparse))
     return Segments(
         np.concatenate([block.counts for _, block in pairs if block.counts is not None]),
@@ -293,6 +296,17 @@ def _segments(pairs: list[tuple[TensorPlan, BlockPlan]]) -> Segments:
         np.concatenate(weights),
         np.concatenate(sparse),
     )
+
+
+def _size_weight(tensor: TensorPlan, mean: float) -> float:
+    """Return how much more a weight of a small tensor matters than one of a large tensor.
+
+    A layer's relative error counts once, however many weights it has, so the weights of a small one
+    count for more. The square root, cut short, is what leaves the total error as it is and still
+    helps the accuracy of small budgets (docs/decisions/0004).
+    """
+    ratio = math.sqrt(mean / tensor.geometry.elements)
+    return min(max(ratio, 1 / _SIZE_TILT), _SIZE_TILT)
 
 
 def _sample_bits(pairs: list[tuple[TensorPlan, BlockPlan]], steps: list[Steps]) -> float:

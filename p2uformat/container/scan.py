@@ -57,7 +57,7 @@ class BadChunk:
 
 def stored_chunks(container: Container, last_tier: int) -> list[StoredChunk]:
     """Return the chunks of all tiers up to `last_tier`, in file order, each once."""
-    found: dict[tuple[int, bytes], StoredChunk] = {}
+    found: dict[tuple[int, int, bytes], StoredChunk] = {}
     for page in container.pages:
         if page.encoding is None:
             continue
@@ -65,7 +65,8 @@ def stored_chunks(container: Container, last_tier: int) -> list[StoredChunk]:
         for index, entry in enumerate(page.encoding.chunks):
             if entry.tier > last_tier:
                 break
-            key = offsets[index], entry.id
+            # An empty chunk and its neighbour share an offset, and a liar may give both one id.
+            key = offsets[index], entry.length, entry.id
             chunk = found.get(key)
             if chunk is None:
                 chunk = found[key] = StoredChunk(offsets[index], entry.length, entry.id, [])

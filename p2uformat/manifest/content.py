@@ -35,8 +35,8 @@ def open_root(data: bytes, name: str, keys: frozenset[str]) -> dict[str, object]
     verdict that helps.
     """
     value = as_map(decode(check_size(data, MAX_ROOT_BYTES, name)), name)
-    version = as_int(value.get("version"), f"{name} version")
-    if version != VERSION:
+    version = value.get("version")
+    if type(version) is not int or version != VERSION:
         raise UnsupportedFormat(f"{name} version: expected 1, got {version}", hint=_NEWER)
     features = [as_text(item, "feature") for item in as_array(value.get("features"), "features")]
     if any(after <= before for before, after in pairwise(f.encode() for f in features)):

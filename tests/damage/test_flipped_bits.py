@@ -1,7 +1,7 @@
 """Every flipped bit is found, is named, and spoils nothing else.
 
-A small artifact has every bit flipped, a larger one a bit of every byte; `make soak` flips every bit
-of the larger one, and ten thousand of a big one.
+A small artifact has every bit flipped, a larger one a bit of every byte; `make soak` flips every
+bit of the larger one, and ten thousand of a big one.
 """
 
 from __future__ import annotations
