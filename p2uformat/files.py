@@ -6,9 +6,9 @@ import errno
 import os
 import stat
 import threading
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from p2uformat.closing import Closing
 from p2uformat.errors import InvalidArgument, StoreUnavailable, from_os_error
 
 __all__ = ["FileReader", "path_text"]
@@ -42,7 +42,7 @@ def path_text(path: str | os.PathLike[str]) -> str:
     return text
 
 
-class FileReader:
+class FileReader(Closing):
     """A regular file, read by offset from any thread.
 
     Parameters
@@ -91,17 +91,6 @@ class FileReader:
         descriptor, self._descriptor = self._descriptor, -1
         if self._owned and descriptor >= 0:
             os.close(descriptor)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def read(self, offset: int, length: int) -> bytes:
         """Return `length` bytes from `offset` on, fewer at the end of the file."""

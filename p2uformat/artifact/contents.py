@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from p2uformat.artifact.catalog import Catalog
 from p2uformat.artifact.complete import complete_tiers
 from p2uformat.artifact.read import BlockReader
+from p2uformat.closing import Closing
 from p2uformat.container import Container
 from p2uformat.errors import Incomplete, Malformed, TierNotFound
 
@@ -17,7 +17,7 @@ __all__ = ["Contents"]
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class Contents(Closing):
     """An open container with its catalog.
 
     Parameters
@@ -93,17 +93,6 @@ class Contents:
     def close(self) -> None:
         """Close the file."""
         self.container.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def trailing_data(container: Container) -> Malformed:

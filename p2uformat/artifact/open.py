@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import cached_property
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +17,7 @@ from p2uformat.artifact.rows import allocate, row_range
 from p2uformat.artifact.source import SourceFile, source_files
 from p2uformat.artifact.summary import Shares, bound, relative_error, summarize
 from p2uformat.artifact.types import Summary, TensorInfo
+from p2uformat.closing import Closing
 from p2uformat.digest import to_text
 from p2uformat.errors import (
     CorruptData,
@@ -34,7 +33,7 @@ from p2uformat.tensor import ELEMENT_SIZES
 __all__ = ["Artifact", "open"]
 
 
-class Artifact:
+class Artifact(Closing):
     """An open ``.p2u`` file. Use it as a context manager, or close it.
 
     Several threads may read from one artifact.
@@ -70,17 +69,6 @@ class Artifact:
     def close(self) -> None:
         """Close the file."""
         self._contents.container.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return (

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from types import TracebackType
-from typing import Self
 
 from p2uformat.artifact.catalog import StoredTensor
 from p2uformat.artifact.contents import Contents
 from p2uformat.artifact.open import Artifact
 from p2uformat.artifact.plan import Grid, symbol_bits
+from p2uformat.closing import Closing
 from p2uformat.floats import FORMATS
 from p2uformat.ingest.safetensors import SourceTensor
 from p2uformat.manifest import BitplaneParameters
@@ -18,7 +17,7 @@ from p2uformat.quant.layers import BaseLayer
 __all__ = ["Parent"]
 
 
-class Parent:
+class Parent(Closing):
     """Reads step exponents from an artifact.
 
     Parameters
@@ -31,15 +30,8 @@ class Parent:
         path = source.path if isinstance(source, Artifact) else source
         self._contents = Contents.open(path)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self._contents.close()
 
     def _stored(self, name: str) -> StoredTensor | None:

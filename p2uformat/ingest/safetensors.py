@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from types import TracebackType
-from typing import Self
 
+from p2uformat.closing import Closing
 from p2uformat.errors import InvalidSource, StoreUnavailable
 from p2uformat.files import FileReader
 from p2uformat.ingest.head import LENGTH_BYTES, HeadTensor, json_length, parse_head
@@ -17,7 +16,7 @@ __all__ = ["SafetensorsSource", "SourceTensor"]
 SourceTensor = HeadTensor
 
 
-class SafetensorsSource:
+class SafetensorsSource(Closing):
     """A safetensors file, checked in full, and read by range.
 
     Parameters
@@ -87,17 +86,6 @@ class SafetensorsSource:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _check_dtype(tensor: HeadTensor) -> None:
