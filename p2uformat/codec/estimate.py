@@ -27,7 +27,18 @@ _CODE_LIMIT = 11
 # Below about three bits a symbol zstd meets chance repeats of seven symbols, and coding them as
 # matches costs more than it saves: per mille by tenths of bits a symbol, measured on normal
 # weights.
-_CHANCE = ((16, 140), (19, 90), (22, 65), (25, 15), (30, 6), (35, 2))
+_CHANCE = (
+    (17, 125),
+    (18, 110),
+    (19, 85),
+    (20, 65),
+    (21, 45),
+    (22, 35),
+    (23, 25),
+    (24, 12),
+    (26, 5),
+    (30, 2),
+)
 
 
 def class_chunk_bytes(
