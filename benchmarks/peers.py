@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import sys
 import types
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,7 +58,9 @@ def zstd(level: int, threads: int = 0) -> Lossless:
 
 def zipnn(dtype: str) -> Lossless:
     """Return zipnn on bytes, one thread."""
-    with _torch_stand_in():
+    with _torch_stand_in(), warnings.catch_warnings():
+        # A new torch complains about what zipnn does on import; that is not ours to mend.
+        warnings.simplefilter("ignore")
         package = importlib.import_module("zipnn")
 
     def codec() -> Any:  # noqa: ANN401 - zipnn has no types

