@@ -20,6 +20,9 @@ U8 = NDArray[np.uint8]
 Take = Callable[[int, int], U8]
 _TABLE_COST = 90 * 8 * ONE_BIT  # what one more class costs: a Huffman table and two headers
 _MAGNITUDES = 128
+# The two zeros of a sparse block have symbols, and columns, of their own.
+_COLUMNS = _MAGNITUDES + 2
+_WEIGHTS = np.concatenate((np.arange(_MAGNITUDES, dtype=np.int64), np.zeros(2, np.int64)))
 _UNIT_RANGE = (64, 2048)
 _DEFAULT_UNIT = 256
 _LIMITS = (-20, 28)  # mean magnitudes from 1/32 to 127, in quarter octaves
@@ -58,19 +61,20 @@ class Member:
 def _magnitudes(symbols: U8, *, sparse: bool) -> U8:
     m = symbols & np.uint8(127)
     if sparse:
-        m[symbols >= 254] = 0
+        m[symbols == 255] = _MAGNITUDES
+        m[symbols == 254] = _MAGNITUDES + 1
     return m
 
 
 def magnitude_histograms(ordered: U8, unit: int, *, sparse: bool) -> NDArray[np.int64]:
-    """Return a histogram of magnitudes for each unit, shape (units, 128)."""
+    """Return a histogram of magnitudes, then +0 and -0 of sparse blocks; shape (units, 130)."""
     units = -(-len(ordered) // unit)
     place = _magnitudes(ordered, sparse=sparse).astype(np.int32)
-    base = np.arange(units, dtype=np.int32) * _MAGNITUDES
+    base = np.arange(units, dtype=np.int32) * _COLUMNS
     whole = len(ordered) // unit * unit
     place[:whole].reshape(-1, unit)[:] += base[: whole // unit, None]
     place[whole:] += base[-1] if whole < len(ordered) else 0
-    return np.bincount(place, minlength=units * _MAGNITUDES).reshape(units, _MAGNITUDES)
+    return np.bincount(place, minlength=units * _COLUMNS).reshape(units, _COLUMNS)
 
 
 def assign(histograms: NDArray[np.int64]) -> tuple[U8, int]:
@@ -79,11 +83,11 @@ def assign(histograms: NDArray[np.int64]) -> tuple[U8, int]:
     Units are sorted into quarter octaves of their mean magnitude, and neighbours are merged while
     that saves bits, tables counted.
     """
-    sums = histograms @ np.arange(_MAGNITUDES, dtype=np.int64)
+    sums = histograms @ _WEIGHTS
     sizes = np.maximum(histograms.sum(1), 1)
     octave = np.searchsorted(quarter_octaves(*_LIMITS), (sums << 16) // sizes, side="right")
     present, inverse = np.unique(octave, return_inverse=True)
-    tables = np.zeros((len(present), _MAGNITUDES), np.int64)
+    tables = np.zeros((len(present), _COLUMNS), np.int64)
     np.add.at(tables, inverse, histograms)
     names = list(range(len(present)))
     costs = [int(c) for c in entropy(tables)]

@@ -76,8 +76,10 @@ def _entropy_bytes(histogram: NDArray[np.int64]) -> int:
 
 def _stream_bytes(histogram: NDArray[np.int64]) -> int:
     count = int(histogram.sum())
-    # Signs are as good as random: every magnitude is two symbols of half the count.
-    signed = np.concatenate((histogram - histogram // 2, histogram // 2))
+    # Signs are as good as random: every magnitude is two symbols of half the count. The zeros of
+    # sparse blocks behind them are symbols already.
+    unsigned, zeros = histogram[:-2], histogram[-2:]
+    signed = np.concatenate((unsigned - unsigned // 2, unsigned // 2, zeros))
     used = int(np.count_nonzero(signed))
     blocks = -(-count // _ZSTD_BLOCK)
     # zstd's codes have at most 11 bits, which rare symbols pay for.

@@ -163,6 +163,18 @@ def test_base_tier_keeps_its_budget(tmp_path: Path, bits: float) -> None:
     assert bits - 0.15 < summary.tiers[0].bits_per_weight <= bits
 
 
+@pytest.mark.parametrize("minus", [False, True])
+@pytest.mark.parametrize("dtype", [ml_dtypes.float8_e4m3fn, np.float16])
+def test_budget_holds_where_blocks_are_sparse(tmp_path: Path, dtype: Any, minus: bool) -> None:
+    rng = np.random.default_rng(11)
+    values = rng.standard_normal((640, 512)) * 0.01
+    values[rng.random(values.shape) < 0.05] = 0
+    if not minus:
+        values = np.where(np.abs(values) < 0.001, 0.0, values)
+    summary = p2uformat.pack({"w": values.astype(dtype)}, tmp_path / "m.p2u", tiers="q4,exact")
+    assert 3.5 < summary.tiers[0].bits_per_weight <= 4.0
+
+
 def test_reported_errors_are_the_measured_ones(tmp_path: Path) -> None:
     source = _model(tmp_path / "m.safetensors", 2, SHAPES)
     p2uformat.pack(source, tmp_path / "m.p2u")
