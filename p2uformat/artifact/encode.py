@@ -180,9 +180,9 @@ class Encoder:
     def _place(self, done: EncodedBlock, plan: TensorPlan) -> list[Place | None]:
         """Store a block's chunks, or let its layers wait for a group."""
         if done.chunks:
-            first = 0  # a ladder has a chunk per tier; what is opaque travels in the base tier
+            # A ladder has a chunk per tier; what is opaque has one, in the base tier.
             return [
-                (self._spools.add(first + tier, codec, data), 0)
+                (self._spools.add(tier, codec, data), 0)
                 for tier, (codec, data) in enumerate(done.chunks)
             ]
         places: list[Place | None] = [None] * max(len(done.digests), 1)
