@@ -362,3 +362,18 @@ def test_arrays_of_any_strides_are_packed(tmp_path: Path) -> None:
 def test_what_is_no_array_is_refused(tmp_path: Path, bad: Any) -> None:
     with pytest.raises(InvalidArgument):
         p2uformat.pack(bad, tmp_path / "m.p2u")
+
+
+def test_a_tensor_of_more_blocks_than_a_record_holds(tmp_path: Path) -> None:
+    block = 1 << 19
+    big = np.zeros(1026 * block + 7, np.uint8)  # the system gives its pages out only when touched
+    big[::block] = np.arange(1027) % 251
+    source = {"big": big, "small": np.arange(10)}
+    p2uformat.pack(source, tmp_path / "m.p2u")
+    assert p2uformat.verify(tmp_path / "m.p2u").ok
+    with p2uformat.open(tmp_path / "m.p2u") as art:
+        assert art.info("big").blocks == 1027
+        for start in (0, 1024 * block - 5, 1026 * block):
+            rows = (start, start + 7)
+            assert np.array_equal(art.get("big", rows=rows), big[start : start + 7])
+        assert np.array_equal(art.get("small"), source["small"])
