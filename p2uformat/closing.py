@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
 __all__ = ["Closing"]
 
 
-class Closing:
+class Closing(ABC):
     """Base of what holds a file open: `with` closes it.
 
     Examples
@@ -23,9 +24,9 @@ class Closing:
 
     __slots__ = ()
 
+    @abstractmethod
     def close(self) -> None:
         """Let go of what is held; closing twice is fine."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self
