@@ -10,8 +10,10 @@ from typing import Final, TypeVar
 
 from p2uformat.errors import InvalidArgument
 
-__all__ = ["ordered_map", "worker_count"]
+__all__ = ["MOST_ENCODERS", "ordered_map", "worker_count"]
 
+# A block takes 40 to 60 MB while it is encoded: more threads would not stay below 300 MiB in all.
+MOST_ENCODERS: Final = 3
 _MOST_BY_DEFAULT: Final = 8
 _MOST: Final = 256
 _AHEAD: Final = 2

@@ -22,7 +22,8 @@ Threads = Annotated[
         metavar="N",
         min=1,
         envvar="P2U_THREADS",
-        help="Use at most N worker threads. Default: as many as there are processors, at most 8.",
+        help="Use at most N worker threads. Default: as many as there are processors, at most 8; "
+        "packing and deep verification use at most 3, which bounds their memory.",
     ),
 ]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
 
 from p2uformat.artifact.blockcheck import BlockCheck, BlockResult, Finding, Stage
 from p2uformat.artifact.catalog import StoredFile, StoredTensor
@@ -14,12 +13,9 @@ from p2uformat.artifact.types import Damage
 from p2uformat.digest import Hasher
 from p2uformat.errors import CorruptData, DigestMismatch, Incomplete, Malformed
 from p2uformat.manifest import BitplaneParameters
-from p2uformat.parallel import ordered_map
+from p2uformat.parallel import MOST_ENCODERS, ordered_map
 
 __all__ = ["DeepCheck"]
-
-# Encoding a block again takes some 60 MB for a moment; more threads would not stay below 300 MiB.
-_MOST_THREADS: Final = 3
 
 
 @dataclass(slots=True)
@@ -77,7 +73,7 @@ class DeepCheck:
     def __init__(self, contents: Contents, last: int, threads: int) -> None:
         self._contents = contents
         self._exact = last == contents.reader.exact
-        self._threads = min(threads, _MOST_THREADS)
+        self._threads = min(threads, MOST_ENCODERS)  # it encodes each block again
         self._check = BlockCheck(contents, last)
         self._findings: list[Finding] = []
         self._scope = [s for s in contents.catalog.everything() if s.record.layer_tier(0) <= last]

@@ -13,6 +13,7 @@ from p2uformat.artifact.plan import ALONE, GROUP, BlockPlan, TensorPlan
 from p2uformat.artifact.spool import Spools
 from p2uformat.artifact.statistics import TensorSums
 from p2uformat.chunk import (
+    Codec,
     encode_classes,
     encode_planes,
     encode_raw_or_sections,
@@ -275,7 +276,7 @@ def _ladder_chunks(layers: Sequence[BlockLayers], rows: Sequence[int]) -> tuple[
         for payloads in zip(*(block.refinements for block in layers), strict=True)
     ]
     exact = encode_sections([block.exact.sections() for block in layers])
-    return ((3, base), *middle, (1, exact))
+    return ((Codec.CLASSES, base), *middle, (Codec.SECTIONS, exact))
 
 
 def _tensor_records(

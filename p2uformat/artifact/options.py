@@ -121,7 +121,7 @@ def parse_policy(
     bits = float(numbers[0]) if base_bits is None else _budget(base_bits)
     return Policy(
         (*specs, TierSpec("exact", None)),
-        min(max(bits, _BITS[0]), _BITS[1]) if base_bits is None else bits,
+        bits,
         numbers[-1],
         tuple(_override(glob, value) for glob, value in (overrides or {}).items()),
         sensitivity,

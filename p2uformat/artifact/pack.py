@@ -33,7 +33,7 @@ from p2uformat.digest import Hasher
 from p2uformat.ingest.arrays import ArraySource
 from p2uformat.ingest.safetensors import SafetensorsSource, SourceTensor
 from p2uformat.manifest import ContentPage, EncodingPage, FileRecord, assemble, paginate
-from p2uformat.parallel import ordered_map, worker_count
+from p2uformat.parallel import MOST_ENCODERS, ordered_map, worker_count
 from p2uformat.tensor import blob_geometry, geometry
 
 __all__ = ["pack"]
@@ -80,7 +80,7 @@ def pack(
     overwrite : bool
         Whether to replace the destination.
     threads : int, optional
-        Workers; by default one per core, at most four.
+        Workers; by default one per core. At most three, which bounds the memory.
     progress : callable, optional
         Called with a `Progress` now and then.
 
@@ -108,7 +108,7 @@ def pack(
     ('q4', True)
     """
     policy = parse_policy(tiers, base_bits, overrides, sensitivity)
-    workers = worker_count(threads)
+    workers = min(worker_count(threads), MOST_ENCODERS)
     target = Path(os.fsdecode(destination))
     refuse_taken(os.fspath(target), overwrite=overwrite)
     with ExitStack() as stack:

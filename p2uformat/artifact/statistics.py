@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from p2uformat.manifest import BitplaneParameters, BitplaneTier
 from p2uformat.quant.bitplane import BlockLayers
+from p2uformat.quant.split import GUARD_BITS
 from p2uformat.quant.stats import scaled
 
 __all__ = ["TensorSums"]
 
-_GUARD = 8
 _HALF = 128
 Cells = dict[tuple[int, bool, int], tuple[int, int, int]]
 
@@ -67,7 +67,7 @@ def _tier(cells: Cells, bound: int) -> BitplaneTier:
         offset = deltas[0 if zero else 1]
         if guard:
             offset = min(offset, 256 - (1 << guard))
-        place = 2 * (step - _GUARD)
+        place = 2 * (step - GUARD_BITS)
         spent = second - 2 * offset * first + offset * offset * count
         error[place] = error.get(place, 0) + spent
     return BitplaneTier(*deltas, bound, scaled(error))

@@ -76,7 +76,9 @@ def verify(
     with Contents.of(container) as contents:
         _compare_root(contents.container, expected)
         last = contents.reader.exact if tier is None else contents.tier_number(tier)
-        return _Verification(contents, last, workers, progress).run(expected is not None, deep=deep)
+        return _Verification(contents, last, workers, progress).run(
+            authenticated=expected is not None, deep=deep
+        )
 
 
 def _digest(expect: str | bytes) -> bytes:
@@ -126,7 +128,7 @@ class _Verification:
         self._total = 0
         self._checked = 0
 
-    def run(self, authenticated: bool, *, deep: bool) -> VerifyReport:  # noqa: FBT001
+    def run(self, *, authenticated: bool, deep: bool) -> VerifyReport:
         container = self._container
         damage = self._manifest_damage()
         chunks = stored_chunks(container, self._last)

@@ -14,12 +14,22 @@ from numpy.typing import NDArray
 from p2uformat.floats import FloatFormat
 from p2uformat.quant.rounding import log2_floor, significands
 
-__all__ = ["MINUS_ZERO", "OUTLIER", "PLUS_ZERO", "Split", "base_symbols", "remainder_widths"]
+__all__ = [
+    "GUARD_BITS",
+    "MINUS_ZERO",
+    "OUTLIER",
+    "PLUS_ZERO",
+    "Split",
+    "base_symbols",
+    "reconstruction_guard",
+    "remainder_widths",
+]
 
 Words = NDArray[np.unsignedinteger]
 U8 = NDArray[np.uint8]
 
 OUTLIER = 127
+GUARD_BITS = 8  # reconstruction bytes count 1/256 steps
 PLUS_ZERO = 255
 MINUS_ZERO = 254
 _SYMBOL_SHIFT = 8  # a left shift by this much is past every symbol, and so is more
@@ -110,3 +120,29 @@ def remainder_widths(
     known = np.maximum(log2_floor(n), 0)
     result: NDArray[np.int32] = np.clip(fmt.mantissa - known, 0, room)
     return result
+
+
+def reconstruction_guard(
+    fmt: FloatFormat, n: NDArray[np.unsignedinteger], step: int | NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """Return how far a bin's reconstruction is capped (SPEC.md, section 4).
+
+    Parameters
+    ----------
+    fmt : FloatFormat
+        The source format.
+    n : ndarray of unsigned integers, shape (n,)
+        Grid indices.
+    step : int or ndarray of int32, shape (n,)
+        ``Kt``.
+
+    Returns
+    -------
+    ndarray of int32
+        0: not at all; g: the bin's last source value lies ``2**g / 256`` steps below its end;
+        `GUARD_BITS`: the bin holds one source value.
+    """
+    edge = np.where(n == 0, step - 1, log2_floor(n) + step)
+    unit = np.maximum(edge, fmt.emin) - fmt.mantissa
+    guard: NDArray[np.int32] = np.clip(unit - (step - GUARD_BITS), 0, GUARD_BITS)
+    return guard

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from p2uformat.quant.rounding import log2_floor
-from p2uformat.quant.split import Split
+from p2uformat.quant.split import GUARD_BITS, Split, reconstruction_guard
 
 __all__ = ["TierSums", "energy_sums", "scaled", "tier_sums"]
 
-_GUARD = 8
 _ENERGY_BITS = 11
 
 
@@ -38,17 +36,15 @@ def tier_sums(
     inside: NDArray[np.bool_],
 ) -> TierSums:
     """Sum a tier of a block up, without weights whose bin holds one value: they have no error."""
-    fmt = split.fmt
     if not len(index):
         return TierSums({})
     zero = index == 0
-    edge = np.where(zero, step - 1, log2_floor(index) + step)
-    unit = np.maximum(edge, fmt.emin) - fmt.mantissa
-    guard = np.clip(unit - (step - _GUARD), 0, _GUARD)
-    counted = inside & (guard < _GUARD)
+    guard = reconstruction_guard(split.fmt, index, step)
+    counted = inside & (guard < GUARD_BITS)
     lowest = int(step.min())
-    rest = (split.index(step - np.int32(_GUARD), 31) & split.sig.dtype.type(255)).astype(np.float64)
-    key = ((step - lowest) * 2 + zero) * _GUARD + guard
+    below = split.index(step - np.int32(GUARD_BITS), 31) & split.sig.dtype.type(255)
+    rest = below.astype(np.float64)
+    key = ((step - lowest) * 2 + zero) * GUARD_BITS + guard
     key = key[counted]
     rest = rest[counted]
     counts = np.bincount(key)
@@ -56,7 +52,7 @@ def tier_sums(
     second = np.bincount(key, rest * rest)
     cells = {}
     for cell in np.flatnonzero(counts).tolist():
-        offset, guards = divmod(cell, _GUARD)
+        offset, guards = divmod(cell, GUARD_BITS)
         place = (lowest + offset // 2, bool(offset % 2), guards)
         cells[place] = (int(counts[cell]), int(first[cell]), int(second[cell]))
     return TierSums(cells)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from p2uformat.floats import FloatFormat
 from p2uformat.quant.rounding import log2_floor, round_scaled, significands
-from p2uformat.quant.split import OUTLIER, remainder_widths
+from p2uformat.quant.split import GUARD_BITS, OUTLIER, reconstruction_guard, remainder_widths
 
 __all__ = ["OFF_GRID", "Lookup", "Truncated", "reconstruct_magnitudes", "truncate_magnitudes"]
 
@@ -24,7 +24,6 @@ Words = NDArray[np.unsignedinteger]
 Runs = list[tuple[int, int, int]]
 _TABLE_DIGITS = 6  # a table has 256 << digits entries
 _CACHED = 64  # tables kept: the blocks of a tensor have the same few
-_GUARD = 8  # delta counts 1/256 steps
 
 
 def reconstruct_magnitudes(
@@ -46,17 +45,15 @@ def reconstruct_magnitudes(
         Output format.
     """
     zero = n == 0
-    edge = np.where(zero, step - 1, log2_floor(n) + step)
-    unit = np.maximum(edge, fmt.emin) - fmt.mantissa
-    single = unit >= step
-    guard = np.clip(unit - (step - _GUARD), 0, _GUARD)
-    whole = n << np.uint64(_GUARD)
+    guard = reconstruction_guard(fmt, n, step)
+    single = guard == GUARD_BITS
+    whole = n << np.uint64(GUARD_BITS)
     offset = np.where(zero, np.uint64(delta[0]), np.uint64(delta[1]))
     room = np.uint64(256) - (np.uint64(1) << guard.astype(np.uint64))
     offset = np.where(guard > 0, np.minimum(offset, room), offset)
     value = whole + np.where(single, np.uint64(0), offset)
-    words = round_scaled(target, value, step - _GUARD)
-    return _clamp(fmt, target, value, step - _GUARD, words)
+    words = round_scaled(target, value, step - GUARD_BITS)
+    return _clamp(fmt, target, value, step - GUARD_BITS, words)
 
 
 def _clamp(

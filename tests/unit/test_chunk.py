@@ -1,4 +1,4 @@
-"""Chunks: payloads return byte for byte, and nothing hostile gets past a ParseError of ours."""
+"""Chunks: payloads return byte for byte, and nothing hostile raises a foreign error."""
 
 from __future__ import annotations
 
