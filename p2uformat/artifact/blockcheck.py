@@ -15,8 +15,10 @@ from p2uformat.artifact.types import Damage
 from p2uformat.digest import digest
 from p2uformat.errors import CorruptData, DigestMismatch, Incomplete, Malformed, P2UError
 from p2uformat.floats import FORMATS
+from p2uformat.kernels import kernels
 from p2uformat.manifest import BitplaneParameters
-from p2uformat.quant.bitplane import BlockDecoder, encode_block
+from p2uformat.quant.bitplane import BlockDecoder
+from p2uformat.quant.layers import BaseLayer
 
 __all__ = ["BlockCheck", "BlockResult", "Finding", "Stage"]
 
@@ -147,7 +149,6 @@ class BlockCheck:
     ) -> tuple[list[NDArray[np.generic]], Words | None]:
         """Return the block at each lossy tier, and its original words if all layers are there."""
         spec = self._reader.spec(stored, block)
-        dtype = spec.format.numpy
         tiers: list[NDArray[np.generic]] = []
         decoder: BlockDecoder | None = None
         for layer, payload in enumerate(payloads):
@@ -155,12 +156,13 @@ class BlockCheck:
                 return tiers, None
             with self._reader.located(stored, layer, block):
                 if decoder is None:
-                    decoder = BlockDecoder(spec, payload)
+                    base = BaseLayer.parse(spec.format, spec.weights, spec.segments, payload)
+                    decoder = BlockDecoder(spec, base)
                 elif layer == self._reader.exact:
                     return tiers, decoder.exact(payload)
                 else:
                     decoder.refine(payload)
-                tiers.append(decoder.values(dtype))
+                tiers.append(decoder.values(spec.format).view(spec.format.numpy))
         return tiers, None
 
     def _check_canonical(
@@ -174,7 +176,9 @@ class BlockCheck:
         """Encode what was decoded: any difference means that a value was not in its one form."""
         spec = self._reader.spec(stored, block)
         with self._reader.located(stored, 0, block):
-            made = encode_block(spec, words, steps, sparse=bool(payloads[0][0] & 1), sums=False)
+            made = kernels().encode_block(
+                spec, words, steps, sparse=bool(payloads[0][0] & 1), sums=False
+            )
             again = (made.base.payload(), *made.refinements, made.exact.payload())
         for layer, (payload, expected) in enumerate(zip(payloads, again, strict=True)):
             if payload != expected:

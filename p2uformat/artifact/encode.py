@@ -21,6 +21,7 @@ from p2uformat.chunk import (
 )
 from p2uformat.digest import DIGEST_BYTES, digest
 from p2uformat.errors import StoreUnavailable
+from p2uformat.kernels import kernels
 from p2uformat.limits import MAX_RECORD_BLOCKS
 from p2uformat.manifest import (
     PAGE_TARGET,
@@ -36,7 +37,7 @@ from p2uformat.manifest import (
     starts_page,
 )
 from p2uformat.parallel import ordered_map
-from p2uformat.quant.bitplane import BlockLayers, BlockSpec, encode_block
+from p2uformat.quant.bitplane import BlockLayers, BlockSpec
 from p2uformat.tensor import Geometry
 from p2uformat.wire import encode as encode_value
 
@@ -169,7 +170,7 @@ class Encoder:
         spec = block_spec(plan, block.weights, self._policy.digits)
         assert block.steps is not None
         words = np.frombuffer(data, plan.fmt.word)
-        layers = encode_block(spec, words, block.steps, sparse=block.sparse)
+        layers = kernels().encode_block(spec, words, block.steps, sparse=block.sparse)
         payloads = (layers.base.payload(), *layers.refinements, layers.exact.payload())
         sums = TensorSums(len(self._policy.digits))
         sums.add_block(layers, block.steps)

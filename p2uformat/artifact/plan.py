@@ -19,8 +19,8 @@ from p2uformat.codec.estimate import class_chunk_bytes
 from p2uformat.codec.rates import ONE_BIT, entropy
 from p2uformat.digest import digest
 from p2uformat.floats import FORMATS, FloatFormat
+from p2uformat.kernels import kernels
 from p2uformat.quant.bitplane import is_sparse, per_weight
-from p2uformat.quant.histogram import segment_stats
 from p2uformat.quant.planner import Plan, Segments, make_plan
 from p2uformat.quant.split import OUTLIER, Split, base_symbols
 from p2uformat.tensor import Geometry
@@ -163,7 +163,7 @@ def scan_block(
     if grid is not None and _fits(tensor, words, grid):
         block.steps = grid.steps
         return block
-    stats = segment_stats(fmt, words, tensor.segment)
+    stats = kernels().segment_stats(fmt, words, tensor.segment)
     block.counts, block.anchor = stats.counts, stats.anchor
     if keep:
         block.sample = words.copy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Final
@@ -18,8 +18,10 @@ from p2uformat.chunk import ChunkView, open_chunk
 from p2uformat.container import Container
 from p2uformat.errors import CorruptData, Incomplete, Malformed, StoreUnavailable
 from p2uformat.floats import FORMATS, FloatFormat
+from p2uformat.kernels import kernels
 from p2uformat.manifest import BitplaneParameters
 from p2uformat.quant.bitplane import BlockDecoder, BlockSpec
+from p2uformat.quant.layers import BaseLayer
 from p2uformat.quant.rounding import cast_words
 
 __all__ = ["BlockReader", "stored_tiers"]
@@ -136,17 +138,17 @@ class BlockReader:
                 raise Malformed(f"expected a block of {expected} bytes, got {len(data)}")
         return data
 
-    def decoder(self, stored: StoredTensor, block: int, tier: int) -> BlockDecoder:
-        """Return the decoder of a block, fed with its lossy layers up to `tier`."""
+    def base(self, stored: StoredTensor, block: int) -> BaseLayer:
+        """Return the base layer of a block of a bitplane tensor, its values not yet checked."""
         spec = self.spec(stored, block)
         payload = self.payload(stored, 0, block)
         with self.located(stored, 0, block):
-            decoder = BlockDecoder(spec, payload)
-        for layer in range(1, min(tier, self.exact - 1) + 1):
-            payload = self.payload(stored, layer, block)
-            with self.located(stored, layer, block):
-                decoder.refine(payload)
-        return decoder
+            return BaseLayer.parse(spec.format, spec.weights, spec.segments, payload)
+
+    def digits(self, stored: StoredTensor, block: int, tier: int) -> list[bytes]:
+        """Return the refinement layers of a block up to a tier."""
+        last = min(tier, self.exact - 1)
+        return [self.payload(stored, layer, block) for layer in range(1, last + 1)]
 
     def spec(self, stored: StoredTensor, block: int) -> BlockSpec:
         """Return what is known of a block of a bitplane tensor."""
@@ -164,10 +166,46 @@ class BlockReader:
 
     def words(self, stored: StoredTensor, block: int) -> NDArray[np.unsignedinteger]:
         """Return the original bit patterns of a block of a bitplane tensor."""
-        decoder = self.decoder(stored, block, self.exact)
-        payload = self.payload(stored, self.exact, block)
-        with self.located(stored, self.exact, block):
-            return decoder.exact(payload)
+        spec = self.spec(stored, block)
+        base = self.base(stored, block)
+        digits = self.digits(stored, block, self.exact)
+        rest = self.payload(stored, self.exact, block)
+        out = np.empty(spec.weights, spec.format.word)
+        try:
+            kernels().exact(spec, base, digits, [rest], out)
+        except Malformed as error:
+            decoder = self._decoder(stored, block, base, digits)
+            with self.located(stored, self.exact, block):
+                decoder.exact(rest)
+                raise error from None
+        return out
+
+    def _tier(
+        self, stored: StoredTensor, block: int, tier: int, target: FloatFormat
+    ) -> NDArray[np.unsignedinteger]:
+        """Return the bit patterns of a block of a bitplane tensor at a lossy tier."""
+        spec = self.spec(stored, block)
+        base = self.base(stored, block)
+        digits = self.digits(stored, block, tier)
+        out = np.empty(spec.weights, target.word)
+        try:
+            kernels().values(spec, base, digits, target, out)
+        except Malformed as error:
+            self._decoder(stored, block, base, digits)
+            with self.located(stored, tier, block):
+                raise error from None
+        return out
+
+    def _decoder(
+        self, stored: StoredTensor, block: int, base: BaseLayer, digits: Sequence[bytes]
+    ) -> BlockDecoder:
+        """Walk the layers one by one, to find out in which of them the damage is."""
+        with self.located(stored, 0, block):
+            decoder = BlockDecoder(self.spec(stored, block), base)
+        for layer, payload in enumerate(digits, 1):
+            with self.located(stored, layer, block):
+                decoder.refine(payload)
+        return decoder
 
     def values(
         self, stored: StoredTensor, block: int, tier: int, target: FloatFormat | None
@@ -184,9 +222,7 @@ class BlockReader:
             assert source is not None
             wanted = target or source
             if tier < self.exact:
-                decoder = self.decoder(stored, block, tier)
-                with self.located(stored, tier, block):
-                    return decoder.values(wanted.numpy)
+                return self._tier(stored, block, tier, wanted).view(wanted.numpy)
             return cast_words(source, self.words(stored, block), wanted).view(wanted.numpy)
         data = np.frombuffer(self.raw(stored, block), np.uint8)
         if source is not None and target is not None:

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2uformat.codec.bits import pack_fixed, pack_variable, unpack_fixed, unpack_variable
-from p2uformat.errors import InvalidArgument, Malformed
+from p2uformat.errors import Malformed
 from p2uformat.floats import FloatFormat
 from p2uformat.quant.layers import SPARSE, BaseLayer, ExactLayer
-from p2uformat.quant.rounding import cast_words, format_of
+from p2uformat.quant.rounding import cast_words
 from p2uformat.quant.split import MINUS_ZERO, OUTLIER, Split, base_symbols, remainder_widths
 from p2uformat.quant.stats import TierSums, energy_sums, tier_sums
 from p2uformat.quant.tables import OFF_GRID, Lookup
@@ -173,8 +173,8 @@ class BlockDecoder:
     ----------
     spec : BlockSpec
         The block.
-    base_payload : bytes
-        Canonical payload of its base layer.
+    base : BaseLayer
+        Its base layer, which is checked here.
 
     Raises
     ------
@@ -182,9 +182,10 @@ class BlockDecoder:
         If a payload breaks a rule of SPEC.md, section 6.
     """
 
-    def __init__(self, spec: BlockSpec, base_payload: bytes) -> None:
+    def __init__(self, spec: BlockSpec, base: BaseLayer) -> None:
+        base.check()
         self.spec = spec
-        self._base = BaseLayer.parse(spec.format, spec.weights, spec.segments, base_payload)
+        self._base = base
         symbols = self._base.symbols
         self._live: NDArray[np.int64] | None = (
             np.flatnonzero(symbols < MINUS_ZERO) if self._base.sparse else None
@@ -229,19 +230,8 @@ class BlockDecoder:
         self._low = digits if low is None else (low << np.uint32(width)) | digits
         self._tier += 1
 
-    def values(self, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
-        """Return the block at the tier reached, rounded once to a float dtype.
-
-        Raises
-        ------
-        InvalidArgument
-            If `dtype` is none of the ladder's formats.
-        """
-        target = format_of(np.dtype(dtype))
-        if target is None:
-            raise InvalidArgument(
-                f"cannot rebuild weights as {dtype}", hint="ask for a float dtype of the ladder"
-            )
+    def values(self, target: FloatFormat) -> Words:
+        """Return the bit patterns of the block at the tier reached, rounded once to a format."""
         live = self._live
         made = self._lookup(self._tier).reconstruct(self.spec.deltas[self._tier], target)
         out = made
@@ -251,7 +241,7 @@ class BlockDecoder:
             out[live] = made
         words = cast_words(self.spec.format, self._base.outlier_words, target)
         out[self._base.outlier_index] = words
-        return out.view(target.numpy)
+        return out
 
     def _lookup(self, tier: int) -> Lookup:
         spec = self.spec

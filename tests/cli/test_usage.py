@@ -38,10 +38,11 @@ def test_without_arguments_the_help_is_shown_as_a_usage_error(p2u):
 def test_version(p2u):
     text = p2u("--version")
     form = ".".join(map(str, p2uformat.FORMAT_VERSION))
-    expected = f"p2u {p2uformat.__version__} (format {form}, numpy kernels)\n"
+    kernels = p2uformat.kernels_in_use()
+    expected = f"p2u {p2uformat.__version__} (format {form}, {kernels} kernels)\n"
     assert (text.code, text.out, text.err) == (0, expected, "")
     document = p2u("--version", "--json").document
-    assert document == {"version": p2uformat.__version__, "format": form, "kernels": "numpy"}
+    assert document == {"version": p2uformat.__version__, "format": form, "kernels": kernels}
 
 
 def test_help_needs_neither_numpy_nor_rich_nor_the_library(p2u):

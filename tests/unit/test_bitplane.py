@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from p2uformat.errors import Malformed
 from p2uformat.floats import FORMATS, FloatFormat
 from p2uformat.quant.bitplane import BlockDecoder, BlockSpec, encode_block, is_sparse
+from p2uformat.quant.layers import BaseLayer
 from p2uformat.quant.rounding import cast_words, round_scaled
 
 LADDERS = [(0,), (0, 4), (0, 1, 4, 12), (0, 3, 5), (0, 8), (0, 24)]
@@ -26,19 +27,23 @@ def _spec(fmt: FloatFormat, count: int, segment: int, digits: tuple[int, ...]) -
     return BlockSpec(fmt, count, segment, _planes(fmt), digits, ((100, 120),) * len(digits))
 
 
+def _opened(spec: BlockSpec, payload: bytes) -> BlockDecoder:
+    return BlockDecoder(spec, BaseLayer.parse(spec.format, spec.weights, spec.segments, payload))
+
+
 def roundtrip(
     fmt: FloatFormat, words: Any, steps: Any, segment: int, digits: tuple[int, ...], sparse: bool
 ) -> None:
     spec = _spec(fmt, len(words), segment, digits)
     layers = encode_block(spec, words, steps, sparse=sparse)
-    decoder = BlockDecoder(spec, layers.base.payload())
+    decoder = BlockDecoder(spec, layers.base)
     step = np.repeat(steps.astype(int), segment)[: len(words)]
     with np.errstate(invalid="ignore"):
         original = words.view(fmt.numpy).astype(np.float64)
     for tier, d in enumerate(digits):
         if tier:
             decoder.refine(layers.refinements[tier - 1])
-        values = decoder.values(fmt.numpy)
+        values = decoder.values(fmt).view(fmt.numpy)
         finite = np.isfinite(original)
         with np.errstate(invalid="ignore"):
             got = values.astype(np.float64)
@@ -135,8 +140,8 @@ def test_value_of_a_wide_bin_is_clamped_to_the_largest_finite() -> None:
     words = np.array([0x7E, 0xFE], np.uint8)  # 448, -448
     layers = encode_block(_spec(fmt, 2, 2, (0,)), words, np.array([6], np.int16), sparse=False)
     spec = BlockSpec(fmt, 2, 2, 0, (0,), ((128, 255),))
-    values = BlockDecoder(spec, layers.base.payload()).values(fmt.numpy)
-    assert values.view(np.uint8).tolist() == [0x7E, 0xFE]
+    values = BlockDecoder(spec, layers.base).values(fmt)
+    assert values.tolist() == [0x7E, 0xFE]
 
 
 def test_sparse_rule_counts_both_zeros() -> None:
@@ -158,11 +163,11 @@ def test_damaged_payloads_are_refused_not_crashed_on() -> None:
         spoiled = bytearray(base)
         spoiled[rng.integers(len(spoiled))] ^= 1 << int(rng.integers(8))
         try:
-            decoder = BlockDecoder(spec, bytes(spoiled[: rng.integers(1, len(base) + 1)]))
+            decoder = _opened(spec, bytes(spoiled[: rng.integers(1, len(base) + 1)]))
             decoder.refine(layers.refinements[0])
-            decoder.values(fmt.numpy)
+            decoder.values(fmt)
             decoder.exact(layers.exact.payload())
         except Malformed:
             continue
     with pytest.raises(Malformed):
-        BlockDecoder(spec, base[:-1])
+        _opened(spec, base[:-1])

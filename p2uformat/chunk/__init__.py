@@ -1,0 +1,20 @@
+"""Chunks: layers of one tier as they are stored (SPEC.md, section 7)."""
+
+from p2uformat.chunk.codec import Codec
+from p2uformat.chunk.encode import (
+    encode_classes,
+    encode_planes,
+    encode_raw_or_sections,
+    encode_sections,
+)
+from p2uformat.chunk.views import ChunkView, open_chunk
+
+__all__ = [
+    "ChunkView",
+    "Codec",
+    "encode_classes",
+    "encode_planes",
+    "encode_raw_or_sections",
+    "encode_sections",
+    "open_chunk",
+]

@@ -1,0 +1,101 @@
+"""Writing chunks (SPEC.md, section 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2uformat.chunk.codec import MEMBER, Codec
+from p2uformat.codec import classes as scale_classes
+from p2uformat.codec.frame import build_frame
+from p2uformat.quant.layers import BaseLayer
+
+__all__ = ["encode_classes", "encode_planes", "encode_raw_or_sections", "encode_sections"]
+
+U8 = NDArray[np.uint8]
+
+
+def encode_sections(members: Sequence[Sequence[bytes]]) -> bytes:
+    """Encode layers that are cut into the same number of sections."""
+    lengths = np.array([[len(part) for part in member] for member in members], "<u4")
+    streams = [b"".join(parts) for parts in zip(*members, strict=True)]
+    return build_frame(Codec.SECTIONS, len(members), [lengths.tobytes(), *streams])
+
+
+def encode_raw_or_sections(payloads: Sequence[bytes]) -> tuple[Codec, bytes]:
+    """Encode layers without structure: a single one raw unless compression saves bytes."""
+    chunk = encode_sections([(payload,) for payload in payloads])
+    if len(payloads) == 1 and len(payloads[0]) <= len(chunk):
+        return Codec.RAW, payloads[0]
+    return Codec.SECTIONS, chunk
+
+
+def encode_planes(width: int, payloads: Sequence[bytes]) -> tuple[Codec, bytes]:
+    """Encode opaque layers of elements of `width` bytes; a single one raw where that is smaller."""
+    lengths = np.array([width, *(len(payload) for payload in payloads)], "<u4")
+    data = np.frombuffer(b"".join(payloads), np.uint8).reshape(-1, width)
+    streams = [np.ascontiguousarray(data[:, j]).tobytes() for j in range(width)]
+    chunk = build_frame(Codec.PLANES, len(payloads), [lengths.tobytes(), *streams])
+    if len(payloads) == 1 and len(payloads[0]) <= len(chunk):
+        return Codec.RAW, payloads[0]
+    return Codec.PLANES, chunk
+
+
+def encode_classes(layers: Sequence[BaseLayer], rows: Sequence[int]) -> bytes:
+    """Encode base layers, their symbols sorted by scale class.
+
+    Parameters
+    ----------
+    layers : sequence of BaseLayer
+        The members.
+    rows : sequence of int
+        For each, the length of its rows, along which scale is expected to be alike.
+    """
+    cuts = [
+        scale_classes.choose_cut(layer.symbols, row, sparse=layer.sparse)
+        for layer, row in zip(layers, rows, strict=True)
+    ]
+    histograms = [
+        scale_classes.magnitude_histograms(cut.ordered(), cut.unit, sparse=layer.sparse)
+        for cut, layer in zip(cuts, layers, strict=True)
+    ]
+    class_map, _ = scale_classes.assign(np.concatenate(histograms))
+    pieces: dict[int, list[U8]] = {}
+    start = 0
+    for cut in cuts:
+        part = class_map[start : start + cut.units]
+        for name, found in scale_classes.split(cut, part).items():
+            pieces.setdefault(name, []).extend(found)
+        start += cut.units
+    streams = [np.concatenate(pieces[name]).tobytes() for name in sorted(pieces)]
+    head = _class_streams(layers, cuts, class_map)
+    return build_frame(Codec.CLASSES, len(layers), head + streams)
+
+
+def _class_streams(
+    layers: Sequence[BaseLayer], cuts: Sequence[scale_classes.Member], class_map: U8
+) -> list[bytes]:
+    table = np.zeros(len(layers), MEMBER)
+    for row, layer, cut in zip(table, layers, cuts, strict=True):
+        row["weights"], row["segments"] = len(layer.symbols), len(layer.steps)
+        row["outliers"], row["unit"] = len(layer.outlier_index), cut.unit
+        row["flags"], row["size"] = layer.flags, layer.outlier_words.dtype.itemsize
+        row["axis"] = cut.transposed
+    steps = np.concatenate([layer.steps for layer in layers]).astype("<i2").view("<u2")
+    delta = np.diff(steps, prepend=np.uint16(0)).astype("<u2")
+    gaps = [np.diff(layer.outlier_index, prepend=np.uint32(0)) for layer in layers]
+    gap = np.concatenate(gaps).astype("<u4")
+    values = b"".join(layer.outlier_words.tobytes() for layer in layers)
+    return [
+        table.tobytes(),
+        _planes(delta),
+        class_map.tobytes(),
+        _planes(gap),
+        values,
+    ]
+
+
+def _planes(values: NDArray[np.unsignedinteger]) -> bytes:
+    return np.ascontiguousarray(values.view(np.uint8).reshape(-1, values.itemsize).T).tobytes()

@@ -1,0 +1,97 @@
+"""What the inner loops of the format are, whoever runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2uformat.floats import FloatFormat
+from p2uformat.quant.bitplane import BlockLayers, BlockSpec
+from p2uformat.quant.histogram import SegmentStats
+from p2uformat.quant.layers import BaseLayer
+
+__all__ = ["Buffer", "Kernels"]
+
+Buffer = bytes | memoryview
+Words = NDArray[np.unsignedinteger]
+
+
+class Kernels(Protocol):
+    """The inner loops. Every implementation gives the same bytes and refuses the same input."""
+
+    @property
+    def name(self) -> str:
+        """What runs, for people."""
+
+    def values(
+        self,
+        spec: BlockSpec,
+        base: BaseLayer,
+        digits: Sequence[Buffer],
+        target: FloatFormat,
+        out: Words,
+    ) -> None:
+        """Rebuild a block at a lossy tier, rounded once to a format (SPEC.md, section 4).
+
+        Parameters
+        ----------
+        spec : BlockSpec
+            The block.
+        base : BaseLayer
+            Its base layer.
+        digits : sequence of bytes-like
+            Payloads of its refinement layers, up to the tier wanted.
+        target : FloatFormat
+            Output format.
+        out : ndarray of uint, shape (weights,)
+            Receives the bit patterns in the output format.
+
+        Raises
+        ------
+        Malformed
+            If a layer breaks a rule of SPEC.md, section 6.
+        """
+
+    def exact(
+        self,
+        spec: BlockSpec,
+        base: BaseLayer,
+        digits: Sequence[Buffer],
+        rest: Sequence[Buffer],
+        out: Words,
+    ) -> None:
+        """Rebuild the original bit patterns of a block.
+
+        Parameters
+        ----------
+        spec, base
+            As for `values`.
+        digits : sequence of bytes-like
+            Payloads of all its refinement layers.
+        rest : sequence of bytes-like
+            The payload of its exact layer, in any number of pieces.
+        out : ndarray of uint, shape (weights,)
+            Receives the bit patterns in the source format.
+
+        Raises
+        ------
+        Malformed
+            If a layer breaks a rule of SPEC.md, section 6.
+        """
+
+    def encode_block(
+        self,
+        spec: BlockSpec,
+        words: Words,
+        steps: NDArray[np.int16],
+        *,
+        sparse: bool,
+        sums: bool = True,
+    ) -> BlockLayers:
+        """Split a block into its layers; see `p2uformat.quant.bitplane.encode_block`."""
+
+    def segment_stats(self, fmt: FloatFormat, words: Words, segment: int) -> SegmentStats:
+        """Return histograms of segments; see `p2uformat.quant.histogram.segment_stats`."""
