@@ -32,7 +32,8 @@ int p2u_best_level(void)
         return LEVEL_PORTABLE;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
         && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
-        && __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vbmi"))
+        && __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vbmi")
+        && __builtin_cpu_supports("avx512vbmi2"))
         return LEVEL_AVX512;
     return LEVEL_AVX2;
 #else

@@ -1,12 +1,30 @@
-"""The kernels in C, for what they cover; numpy does the rest."""
+"""The kernels in C, for what they cover; numpy does the rest, and says what is wrong.
+
+A compiled kernel declines what it does not cover and what breaks a rule alike. Then the numpy
+kernel does the same work again: it gives the answer, or the one error that every reader gives.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
+from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from p2uformat.floats import FORMATS, FloatFormat
+from p2uformat.kernels.interface import Buffer
 from p2uformat.kernels.reference import NumpyKernels
+from p2uformat.quant.bitplane import BlockSpec
+from p2uformat.quant.layers import BaseLayer
 
 __all__ = ["CompiledKernels"]
+
+Words = NDArray[np.unsignedinteger]
+# Numbers of native/decode_module.c.
+_FORMAT: Final = {name: number for number, name in enumerate(FORMATS)}
+_TARGET: Final = {"F32": 0, "F16": 1, "BF16": 2}
 
 
 class CompiledKernels(NumpyKernels):
@@ -23,4 +41,59 @@ class CompiledKernels(NumpyKernels):
     def __init__(self, native: ModuleType, level: str) -> None:
         native.set_level(level)
         self._native = native
-        self.name = level  # type: ignore[misc]
+        self.name = level
+
+    def join(  # noqa: D102
+        self, streams: tuple[Buffer, ...], classes: Buffer, table: Buffer, out: NDArray[np.uint8]
+    ) -> None:
+        if not self._native.join(streams, classes, table, out):
+            super().join(streams, classes, table, out)
+
+    def values(  # noqa: D102
+        self,
+        spec: BlockSpec,
+        base: BaseLayer,
+        digits: Sequence[Buffer],
+        target: FloatFormat,
+        out: Words,
+    ) -> None:
+        number = _TARGET.get(target.name)
+        deltas = spec.deltas[len(digits)]
+        if number is None or not self._native.values(
+            *_block(spec, base, digits), number, *deltas, out
+        ):
+            super().values(spec, base, digits, target, out)
+
+    def exact(  # noqa: D102
+        self,
+        spec: BlockSpec,
+        base: BaseLayer,
+        digits: Sequence[Buffer],
+        rest: Sequence[Buffer],
+        out: Words,
+    ) -> None:
+        # Elsewhere the parts are not the exact layer's own, and only their sum counts.
+        usual = len(rest) == spec.planes + 2
+        if not usual or not self._native.merge(
+            *_block(spec, base, digits), rest[0], tuple(rest[1:-1]), rest[-1], out
+        ):
+            super().exact(spec, base, digits, rest, out)
+
+
+def _block(spec: BlockSpec, base: BaseLayer, digits: Sequence[Buffer]) -> tuple[object, ...]:
+    """Return the arguments that describe a block to the native module."""
+    layers: list[object] = []
+    for tier, payload in enumerate(digits, 1):
+        layers += (spec.digits[tier] - spec.digits[tier - 1], payload)
+    return (
+        _FORMAT[spec.format.name],
+        spec.weights,
+        spec.segment,
+        spec.planes,
+        base.sparse,
+        base.symbols,
+        base.steps,
+        base.outlier_index,
+        base.outlier_words,
+        tuple(layers),
+    )
