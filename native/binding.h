@@ -7,10 +7,28 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "common.h"
+#include "block.h"
 
 /* Tables of functions, one per group of kernels; module.c joins them. */
+extern PyMethodDef p2u_block_methods[];
 extern PyMethodDef p2u_decode_methods[];
 extern PyMethodDef p2u_encode_methods[];
+
+enum { MAX_BUFFERS = 300 };
+
+/* Buffers that are held while a kernel runs. */
+typedef struct {
+    Py_buffer views[MAX_BUFFERS];
+    int count;
+} held;
+
+/* These return -1 with an exception set where something does not fit. */
+int hold(held *h, PyObject *object, int flags, p2u_bytes *out);
+void release(held *h);
+int refuse(const char *what);
+int to_size(PyObject *object, size_t most, size_t *out);
+
+/* Format, weights, segment and planes, the first four arguments of each kernel of a block. */
+int parse_shape(PyObject *const *args, p2u_block *block);
 
 #endif

@@ -8,61 +8,6 @@
 #include "block.h"
 #include "join.h"
 
-enum { MAX_BUFFERS = MAX_CLASSES + 16 };
-
-/* Buffers that are held while a kernel runs. */
-typedef struct {
-    Py_buffer views[MAX_BUFFERS];
-    int count;
-} held;
-
-static void release(held *h)
-{
-    while (h->count > 0)
-        PyBuffer_Release(&h->views[--h->count]);
-}
-
-static int hold(held *h, PyObject *object, int flags, p2u_bytes *out)
-{
-    if (h->count == MAX_BUFFERS) {
-        PyErr_SetString(PyExc_ValueError, "too many buffers");
-        return -1;
-    }
-    Py_buffer *view = &h->views[h->count];
-    if (PyObject_GetBuffer(object, view, flags) < 0)
-        return -1;
-    h->count++;
-    out->data = view->buf;
-    out->length = (size_t)view->len;
-    return 0;
-}
-
-static int refuse(const char *what)
-{
-    PyErr_Format(PyExc_ValueError, "%s does not fit the block", what);
-    return -1;
-}
-
-static int to_size(PyObject *object, size_t most, size_t *out)
-{
-    size_t value = PyLong_AsSize_t(object);
-    if (value == (size_t)-1 && PyErr_Occurred())
-        return -1;
-    if (value > most) {
-        PyErr_Format(PyExc_ValueError, "%zu is above %zu", value, most);
-        return -1;
-    }
-    *out = value;
-    return 0;
-}
-
-/* In the order of FORMATS in p2uformat/floats.py. */
-static const p2u_format formats[] = {
-    {8, 52, -1022, 0x7fefffffffffffff}, {4, 23, -126, 0x7f7fffff}, {2, 10, -14, 0x7bff},
-    {2, 7, -126, 0x7f7f},               {1, 3, -6, 0x7e},          {1, 2, -14, 0x7b},
-};
-enum { FORMATS = sizeof formats / sizeof *formats, MAX_BLOCK = 1 << 19 };
-
 /* Arguments 0..9: format, weights, segment, planes, sparse, symbols, steps, outlier index and words,
  * (width, payload) of each refinement layer one after the other in one tuple.
  */
@@ -88,21 +33,13 @@ static int parse_digits(PyObject *layers, held *h, p2u_block *b)
 
 static int parse_block(PyObject *const *args, held *h, p2u_block *b)
 {
-    size_t format, planes;
     p2u_bytes symbols, steps, index, words;
-    if (to_size(args[0], FORMATS - 1, &format) < 0 || to_size(args[1], MAX_BLOCK, &b->weights) < 0
-        || to_size(args[2], (size_t)1 << 48, &b->segment) < 0
-        || to_size(args[3], MAX_PLANES, &planes) < 0
+    if (parse_shape(args, b) < 0
         || hold(h, args[5], PyBUF_SIMPLE, &symbols) < 0
         || hold(h, args[6], PyBUF_SIMPLE, &steps) < 0 || hold(h, args[7], PyBUF_SIMPLE, &index) < 0
         || hold(h, args[8], PyBUF_SIMPLE, &words) < 0 || parse_digits(args[9], h, b) < 0)
         return -1;
-    b->format = formats[format];
-    b->planes = (int)planes;
     b->sparse = PyObject_IsTrue(args[4]);
-    if (b->segment == 0 || 8 * b->planes > b->format.mantissa
-        || b->format.mantissa - 8 * b->planes > 16)
-        return refuse("segment or planes");
     size_t segments = b->weights / b->segment + (b->weights % b->segment != 0);
     b->outliers = index.length / 4;
     if (symbols.length != b->weights || steps.length != 2 * segments || index.length % 4

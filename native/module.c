@@ -47,6 +47,7 @@ static PyMethodDef own_methods[] = {
 static int execute(PyObject *module)
 {
     if (PyModule_AddFunctions(module, own_methods) < 0
+        || PyModule_AddFunctions(module, p2u_block_methods) < 0
         || PyModule_AddFunctions(module, p2u_decode_methods) < 0
         || PyModule_AddFunctions(module, p2u_encode_methods) < 0)
         return -1;

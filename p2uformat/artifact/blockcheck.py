@@ -101,9 +101,9 @@ class BlockCheck:
 
     def _payloads(
         self, result: BlockResult, stored: StoredTensor, block: int
-    ) -> list[bytes | None]:
+    ) -> list[bytes | memoryview | None]:
         """Return the payloads of all layers in scope, None for those that cannot be had."""
-        payloads: list[bytes | None] = []
+        payloads: list[bytes | memoryview | None] = []
         for layer in range(min(self._last + 1, stored.record.layers)):
             try:
                 payload = self._reader.payload(stored, layer, block)
@@ -120,7 +120,7 @@ class BlockCheck:
         result: BlockResult,
         stored: StoredTensor,
         block: int,
-        payloads: list[bytes | None],
+        payloads: list[bytes | memoryview | None],
     ) -> None:
         whole = [payload for payload in payloads if payload is not None]
         if payloads[0] is None:
@@ -139,13 +139,15 @@ class BlockCheck:
         self._compare(result, Stage.BLOCK, stored, None, block, result.data)
         self._check_bounds(result, stored, block, tiers, words)
 
-    def _steps(self, stored: StoredTensor, block: int, base: bytes) -> NDArray[np.int16]:
+    def _steps(
+        self, stored: StoredTensor, block: int, base: bytes | memoryview
+    ) -> NDArray[np.int16]:
         count = self._reader.spec(stored, block).segments
         with self._reader.located(stored, 0, block):
             return np.frombuffer(base, "<i2", count, 1)
 
     def _decode(
-        self, stored: StoredTensor, block: int, payloads: list[bytes | None]
+        self, stored: StoredTensor, block: int, payloads: list[bytes | memoryview | None]
     ) -> tuple[list[NDArray[np.generic]], Words | None]:
         """Return the block at each lossy tier, and its original words if all layers are there."""
         spec = self._reader.spec(stored, block)
@@ -169,7 +171,7 @@ class BlockCheck:
         self,
         stored: StoredTensor,
         block: int,
-        payloads: list[bytes],
+        payloads: list[bytes | memoryview],
         steps: NDArray[np.int16],
         words: Words,
     ) -> None:

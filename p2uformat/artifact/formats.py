@@ -9,7 +9,7 @@ from p2uformat.errors import InvalidArgument
 from p2uformat.floats import FORMATS, FloatFormat
 from p2uformat.tensor import dtype_name
 
-__all__ = ["DTypeLike", "float_format", "target_format"]
+__all__ = ["DTypeLike", "converted", "float_format", "target_format"]
 
 DTypeLike = str | np.dtype[np.generic] | type[np.generic]
 
@@ -51,6 +51,13 @@ def target_format(stored: StoredTensor, dtype: DTypeLike) -> FloatFormat | None:
             hint=f"only these convert: {', '.join(FORMATS)}",
         )
     return float_format(dtype)
+
+
+def converted(stored: StoredTensor, target: FloatFormat | None) -> FloatFormat | None:
+    """Return the format to convert a tensor to where many are: only floats change."""
+    if target is None or stored.record.dtype not in FORMATS or stored.record.dtype == target.name:
+        return None
+    return target
 
 
 def _name_of(dtype: DTypeLike) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from p2uformat.artifact.catalog import StoredTensor
 from p2uformat.artifact.complete import is_complete
 from p2uformat.artifact.contents import Contents
-from p2uformat.artifact.formats import DTypeLike, target_format
+from p2uformat.artifact.formats import DTypeLike, converted, float_format, target_format
+from p2uformat.artifact.load import allocate_all, load_blocks
 from p2uformat.artifact.rows import allocate, row_range
 from p2uformat.artifact.source import SourceFile, source_files
 from p2uformat.artifact.summary import Shares, bound, relative_error, summarize
@@ -200,6 +201,64 @@ class Artifact(Closing):
             raise self._contents.incomplete(f"tensor {name!r}", number) from error
         return out
 
+    def load(
+        self,
+        tier: str | None = None,
+        dtype: DTypeLike | None = None,
+        names: Iterable[str] | None = None,
+    ) -> dict[str, NDArray[np.generic]]:
+        """Return many tensors at once, decoded on all threads.
+
+        Parameters
+        ----------
+        tier : str, optional
+            The best complete one by default.
+        dtype : str or numpy.dtype, optional
+            Another float dtype to round float tensors to, once.
+        names : iterable of str, optional
+            All tensors that are part of the tier by default.
+
+        Returns
+        -------
+        dict of ndarray
+            By name, in the order of `keys`, or of `names`. Each is in C order and writable. Small
+            ones share memory allocations, which go when the last of them goes.
+
+        Raises
+        ------
+        TensorNotFound, TierNotFound, Incomplete, CorruptData
+            As `get`.
+
+        Examples
+        --------
+        >>> import numpy, tempfile, p2uformat
+        >>> path = tempfile.mkdtemp() + "/m.p2u"
+        >>> weights = numpy.random.default_rng(0).standard_normal((256, 64), numpy.float32)
+        >>> summary = p2uformat.pack({"w": weights, "step": numpy.array(7)}, path)
+        >>> with p2uformat.open(path) as artifact:
+        ...     model = artifact.load(tier="q4", dtype="F16")
+        >>> model["w"].dtype, int(model["step"])
+        (dtype('float16'), 7)
+        """
+        number = self._best_tier() if tier is None else self._contents.tier_number(tier)
+        wanted = None if dtype is None else float_format(dtype)
+        tensors = [self._contents.catalog.tensor(name) for name in self._names(names, number)]
+        for stored in tensors:
+            self._check_part(stored, number)
+        targets = [converted(stored, wanted) for stored in tensors]
+        arrays = allocate_all(tensors, targets)
+        try:
+            load_blocks(self._contents.reader, tensors, targets, arrays, number, self._threads)
+        except Incomplete as error:
+            raise self._contents.incomplete("all of its tensors", number) from error
+        return {stored.record.name: a for stored, a in zip(tensors, arrays, strict=True)}
+
+    def _names(self, names: Iterable[str] | None, tier: int) -> list[str]:
+        if names is not None:
+            return list(dict.fromkeys(names))
+        tensors = self._contents.catalog.tensors
+        return [name for name in self._keys if tensors[name].record.layer_tier(0) <= tier]
+
     def _fill(
         self,
         out: NDArray[np.generic],
@@ -212,13 +271,18 @@ class Artifact(Closing):
         """Decode the blocks that meet an element range into `out`."""
         size = stored.geometry.element_size if target is None else target.itemsize
         flat = out.reshape(-1).view(np.uint8)
+        reader = self._contents.reader
 
         def fill(block: int) -> None:
             first, last = stored.geometry.block_range(block)
-            values = self._contents.reader.values(stored, block, tier, target).view(np.uint8)
             low, high = max(first, start), min(last, stop)
-            part = values[(low - first) * size : (high - first) * size]
-            flat[(low - start) * size : (high - start) * size] = part
+            part = flat[(low - start) * size : (high - start) * size]
+            if (low, high) == (first, last):
+                reader.fill(stored, block, tier, target, part)
+                return
+            whole = np.empty((last - first) * size, np.uint8)
+            reader.fill(stored, block, tier, target, whole)
+            part[:] = whole[(low - first) * size : (high - first) * size]
 
         blocks = stored.geometry.blocks_for(start, stop)
         for _ in ordered_map(fill, blocks, self._threads if len(blocks) > 1 else 1):

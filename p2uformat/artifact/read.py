@@ -18,7 +18,7 @@ from p2uformat.chunk import ChunkView, open_chunk
 from p2uformat.container import Container
 from p2uformat.errors import CorruptData, Incomplete, Malformed, StoreUnavailable
 from p2uformat.floats import FORMATS, FloatFormat
-from p2uformat.kernels import kernels
+from p2uformat.kernels import Buffer, kernels
 from p2uformat.manifest import BitplaneParameters
 from p2uformat.quant.bitplane import BlockDecoder, BlockSpec
 from p2uformat.quant.layers import BaseLayer
@@ -27,8 +27,11 @@ from p2uformat.quant.rounding import cast_words
 __all__ = ["BlockReader", "stored_tiers"]
 
 Stored = StoredTensor | StoredFile
+Words = NDArray[np.unsignedinteger]
 _CACHED_CHUNKS: Final = 12
 _CACHED_BYTES: Final = 1 << 25
+# Blocks of so many weights have chunks of their own as a rule (a writer may do otherwise).
+_OWN_CHUNKS: Final = 1 << 17
 # Whatever a decoder lets slip on hostile bytes still means that they break a rule.
 _FOREIGN: Final = (ValueError, IndexError, KeyError, OverflowError, TypeError, struct.error)
 
@@ -106,6 +109,7 @@ class BlockReader:
         self._container = container
         self._catalog = catalog
         self._cache = _ChunkCache(container)
+        self._specs: dict[tuple[int, int], BlockSpec] = {}
         self._digits = tuple(
             tier.digits for tier in container.content.tiers if tier.digits is not None
         )
@@ -115,7 +119,7 @@ class BlockReader:
         """Number of the exact tier."""
         return len(self._digits)
 
-    def payload(self, stored: Stored, layer: int, block: int) -> bytes:
+    def payload(self, stored: Stored, layer: int, block: int) -> Buffer:
         """Return the canonical payload of a layer, from a chunk whose id was checked.
 
         Raises
@@ -128,7 +132,7 @@ class BlockReader:
         with self.located(stored, layer, block) as place:
             return self._cache.view(place.page, place.chunk).payload(place.slot)
 
-    def raw(self, stored: Stored, block: int) -> bytes:
+    def raw(self, stored: Stored, block: int) -> Buffer:
         """Return the original bytes of a block of an opaque tensor or a file."""
         data = self.payload(stored, 0, block)
         start, stop = stored.geometry.block_range(block)
@@ -141,63 +145,140 @@ class BlockReader:
     def base(self, stored: StoredTensor, block: int) -> BaseLayer:
         """Return the base layer of a block of a bitplane tensor, its values not yet checked."""
         spec = self.spec(stored, block)
-        payload = self.payload(stored, 0, block)
-        with self.located(stored, 0, block):
-            return BaseLayer.parse(spec.format, spec.weights, spec.segments, payload)
+        with self.located(stored, 0, block) as place:
+            view = self._cache.view(place.page, place.chunk)
+            return view.base(place.slot, spec.format, spec.weights, spec.segments)
 
-    def digits(self, stored: StoredTensor, block: int, tier: int) -> list[bytes]:
+    def parts(self, stored: StoredTensor, layer: int, block: int) -> Sequence[Buffer]:
+        """Return the pieces of a layer's payload, from a chunk whose id was checked."""
+        with self.located(stored, layer, block) as place:
+            return self._cache.view(place.page, place.chunk).parts(place.slot)
+
+    def digits(self, stored: StoredTensor, block: int, tier: int) -> list[Buffer]:
         """Return the refinement layers of a block up to a tier."""
         last = min(tier, self.exact - 1)
         return [self.payload(stored, layer, block) for layer in range(1, last + 1)]
 
     def spec(self, stored: StoredTensor, block: int) -> BlockSpec:
         """Return what is known of a block of a bitplane tensor."""
+        start, stop = stored.geometry.block_range(block)
+        # A tensor's blocks have one or two sizes; the record lives as long as its catalog.
+        key = id(stored.record), stop - start
+        known = self._specs.get(key)
+        if known is None:
+            known = self._specs[key] = self._spec(stored, stop - start)
+        return known
+
+    def _spec(self, stored: StoredTensor, weights: int) -> BlockSpec:
         parameters = stored.record.parameters
         assert isinstance(parameters, BitplaneParameters)
-        start, stop = stored.geometry.block_range(block)
         return BlockSpec(
             FORMATS[stored.record.dtype],
-            stop - start,
+            weights,
             parameters.segment,
             parameters.planes,
             self._digits,
             tuple((tier.delta0, tier.delta1) for tier in parameters.tiers),
         )
 
-    def words(self, stored: StoredTensor, block: int) -> NDArray[np.unsignedinteger]:
-        """Return the original bit patterns of a block of a bitplane tensor."""
+    def fill(
+        self,
+        stored: StoredTensor,
+        block: int,
+        tier: int,
+        target: FloatFormat | None,
+        out: NDArray[np.uint8],
+    ) -> None:
+        """Write a block's values at a tier, straight from its chunks, into an array.
+
+        Parameters
+        ----------
+        stored : StoredTensor
+            The tensor.
+        block : int
+            Its block.
+        tier : int
+            Number of the tier.
+        target : FloatFormat, optional
+            Format to round to, once; the source's by default.
+        out : ndarray of uint8
+            Receives the values' bytes, exactly as many as the block has.
+        """
+        source = FORMATS.get(stored.record.dtype)
+        if stored.record.quantizer == "bitplane":
+            assert source is not None
+            self._fill_ladder(stored, block, tier, source, target or source, out)
+            return
+        data = np.frombuffer(self.raw(stored, block), np.uint8)
+        if source is None or target is None or target is source:
+            out[:] = data
+        else:
+            out.view(target.word)[:] = cast_words(source, data.view(source.word), target)
+
+    def _fill_ladder(
+        self,
+        stored: StoredTensor,
+        block: int,
+        tier: int,
+        source: FloatFormat,
+        target: FloatFormat,
+        out: NDArray[np.uint8],
+    ) -> None:
+        if tier < self.exact:
+            self._fill_tier(stored, block, tier, target, out.view(target.word))
+        elif target is source:
+            self._fill_exact(stored, block, out.view(source.word))
+        else:
+            words = np.empty(self.spec(stored, block).weights, source.word)
+            self._fill_exact(stored, block, words)
+            out.view(target.word)[:] = cast_words(source, words, target)
+
+    def _fill_at_once(
+        self, stored: StoredTensor, block: int, tier: int, target: FloatFormat | None, out: Words
+    ) -> bool:
+        """Rebuild a block whose chunks hold nothing else; False if there is no such short way."""
+        spec = self.spec(stored, block)
+        if spec.weights < _OWN_CHUNKS:
+            return False
+        layers = []
+        for layer in range(tier + 1):
+            with self.located(stored, layer, block) as place:
+                entry = self._container.entry(place.page, place.chunk)
+                layers.append((entry.codec, self._container.chunk(place.page, place.chunk)))
+        return kernels().block(spec, layers, target, out)
+
+    def _fill_exact(self, stored: StoredTensor, block: int, out: Words) -> None:
+        if self._fill_at_once(stored, block, self.exact, None, out):
+            return
         spec = self.spec(stored, block)
         base = self.base(stored, block)
         digits = self.digits(stored, block, self.exact)
-        rest = self.payload(stored, self.exact, block)
-        out = np.empty(spec.weights, spec.format.word)
+        rest = self.parts(stored, self.exact, block)
         try:
-            kernels().exact(spec, base, digits, [rest], out)
+            kernels().exact(spec, base, digits, rest, out)
         except Malformed as error:
             decoder = self._decoder(stored, block, base, digits)
             with self.located(stored, self.exact, block):
-                decoder.exact(rest)
+                decoder.exact(b"".join(rest))
                 raise error from None
-        return out
 
-    def _tier(
-        self, stored: StoredTensor, block: int, tier: int, target: FloatFormat
-    ) -> NDArray[np.unsignedinteger]:
-        """Return the bit patterns of a block of a bitplane tensor at a lossy tier."""
+    def _fill_tier(
+        self, stored: StoredTensor, block: int, tier: int, target: FloatFormat, out: Words
+    ) -> None:
+        if self._fill_at_once(stored, block, tier, target, out):
+            return
         spec = self.spec(stored, block)
         base = self.base(stored, block)
         digits = self.digits(stored, block, tier)
-        out = np.empty(spec.weights, target.word)
         try:
             kernels().values(spec, base, digits, target, out)
         except Malformed as error:
             self._decoder(stored, block, base, digits)
             with self.located(stored, tier, block):
                 raise error from None
-        return out
 
     def _decoder(
-        self, stored: StoredTensor, block: int, base: BaseLayer, digits: Sequence[bytes]
+        self, stored: StoredTensor, block: int, base: BaseLayer, digits: Sequence[Buffer]
     ) -> BlockDecoder:
         """Walk the layers one by one, to find out in which of them the damage is."""
         with self.located(stored, 0, block):
@@ -206,28 +287,6 @@ class BlockReader:
             with self.located(stored, layer, block):
                 decoder.refine(payload)
         return decoder
-
-    def values(
-        self, stored: StoredTensor, block: int, tier: int, target: FloatFormat | None
-    ) -> NDArray[np.generic]:
-        """Return a block as its dtype, or as `target`; as bytes, where numpy has no such dtype.
-
-        Returns
-        -------
-        ndarray
-            One-dimensional; read-only where it could be had without a copy.
-        """
-        source = FORMATS.get(stored.record.dtype)
-        if stored.record.quantizer == "bitplane":
-            assert source is not None
-            wanted = target or source
-            if tier < self.exact:
-                return self._tier(stored, block, tier, wanted).view(wanted.numpy)
-            return cast_words(source, self.words(stored, block), wanted).view(wanted.numpy)
-        data = np.frombuffer(self.raw(stored, block), np.uint8)
-        if source is not None and target is not None:
-            return cast_words(source, data.view(source.word), target).view(target.numpy)
-        return data
 
     @contextmanager
     def located(self, stored: Stored, layer: int, block: int) -> Iterator[Place]:

@@ -30,7 +30,7 @@ class SourceFile:
     head: Head | None
 
 
-def blob(reader: BlockReader, stored: StoredFile) -> Iterator[bytes]:
+def blob(reader: BlockReader, stored: StoredFile) -> Iterator[bytes | memoryview]:
     """Yield the blocks of a file's blob."""
     return (reader.raw(stored, block) for block in range(stored.blocks))
 

@@ -13,7 +13,7 @@ import numpy as np
 from p2uformat.artifact.catalog import StoredTensor
 from p2uformat.artifact.complete import is_complete
 from p2uformat.artifact.contents import Contents
-from p2uformat.artifact.formats import float_format
+from p2uformat.artifact.formats import converted, float_format
 from p2uformat.artifact.source import SourceFile, blob, matching_tensor, source_files
 from p2uformat.artifact.types import Progress, UnpackResult
 from p2uformat.container import Output, publish
@@ -22,7 +22,7 @@ from p2uformat.errors import (
     DigestMismatch,
     TensorNotFound,
 )
-from p2uformat.floats import FORMATS, FloatFormat
+from p2uformat.floats import FloatFormat
 from p2uformat.ingest import HeadTensor, build_head
 from p2uformat.parallel import ordered_map, worker_count
 
@@ -124,8 +124,11 @@ class _Pool:
     progress: Callback | None
 
     def decode(self, job: _Job) -> Buffer:
-        values = self.contents.reader.values(job.stored, job.block, self.tier, job.target)
-        return values.view(np.uint8).data
+        start, stop = job.stored.geometry.block_range(job.block)
+        size = job.stored.geometry.element_size if job.target is None else job.target.itemsize
+        out = np.empty((stop - start) * size, np.uint8)
+        self.contents.reader.fill(job.stored, job.block, self.tier, job.target, out)
+        return out.data
 
     def write(
         self, output: Output, head: Iterable[Buffer], jobs: Iterable[_Job], total: int
@@ -185,11 +188,11 @@ def _convert(
     chosen = _choose([name for name in names if here[name] <= pool.tier], patterns)
     tensors = [contents.catalog.tensor(name) for name in order if name in chosen]
     pool.need(tensors)
-    rows = [_row(stored, _target_of(stored, target)) for stored in tensors]
+    rows = [_row(stored, converted(stored, target)) for stored in tensors]
     metadata = heads[0].metadata if heads else {}
     head = build_head(rows, [name for name in names if name in chosen], metadata)
     jobs = (
-        _Job(stored, block, _target_of(stored, target))
+        _Job(stored, block, converted(stored, target))
         for stored in tensors
         for block in range(stored.blocks)
     )
@@ -210,13 +213,6 @@ def _choose(names: Sequence[str], patterns: tuple[str, ...] | None) -> frozenset
             )
         chosen.update(found)
     return frozenset(chosen)
-
-
-def _target_of(stored: StoredTensor, target: FloatFormat | None) -> FloatFormat | None:
-    """Return the format to convert to: only floats change."""
-    if target is None or stored.record.dtype not in FORMATS or stored.record.dtype == target.name:
-        return None
-    return target
 
 
 def _row(stored: StoredTensor, target: FloatFormat | None) -> HeadTensor:

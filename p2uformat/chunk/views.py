@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Protocol
 
@@ -9,15 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2uformat.chunk.codec import FIRST_CLASS, MEMBER, Codec
-from p2uformat.codec import classes as scale_classes
 from p2uformat.codec.frame import Frame, parse_frame
 from p2uformat.errors import LimitExceeded, Malformed, UnsupportedFormat
+from p2uformat.floats import FloatFormat
+from p2uformat.kernels import kernels
 from p2uformat.limits import MAX_BLOCK_ELEMENTS
+from p2uformat.quant.layers import BaseLayer
 
 __all__ = ["ChunkView", "open_chunk"]
 
+Buffer = bytes | memoryview
 U8 = NDArray[np.uint8]
 _MAX_WIDTH = 16
+_ROW = struct.Struct("<IIIIBBH")  # of MEMBER
 
 
 class ChunkView(Protocol):
@@ -27,12 +33,31 @@ class ChunkView(Protocol):
     def members(self) -> int:
         """Number of layers."""
 
-    def payload(self, slot: int) -> bytes:
+    def payload(self, slot: int) -> Buffer:
         """Return the canonical payload of one layer."""
 
+    def parts(self, slot: int) -> Sequence[Buffer]:
+        """Return the pieces of one layer's payload, which need not be copied together."""
 
-def open_chunk(codec: int, data: bytes | memoryview) -> ChunkView:
+    def base(self, slot: int, fmt: FloatFormat, weights: int, segments: int) -> BaseLayer:
+        """Return one base layer; its values are checked by who uses them.
+
+        Raises
+        ------
+        Malformed
+            If it is none of so many weights and segments.
+        """
+
+
+def open_chunk(codec: int, data: Buffer) -> ChunkView:
     """Open a chunk whose id has been checked.
+
+    Parameters
+    ----------
+    codec : int
+        From the manifest.
+    data : bytes-like
+        Its bytes; they must stay as they are for as long as the view and what it returned.
 
     Raises
     ------
@@ -42,7 +67,7 @@ def open_chunk(codec: int, data: bytes | memoryview) -> ChunkView:
         If the chunk breaks a rule.
     """
     if codec == Codec.RAW:
-        return _Raw(bytes(data))
+        return _Raw(data)
     views: dict[int, type[_Sections | _Planes | _Classes]] = {
         Codec.SECTIONS: _Sections,
         Codec.PLANES: _Planes,
@@ -61,41 +86,53 @@ def _slot(slot: int, members: int) -> int:
     return slot
 
 
-class _Raw:
-    def __init__(self, data: bytes) -> None:
+class _Plain:
+    """What holds payloads, whatever they are of."""
+
+    def payload(self, slot: int) -> Buffer:
+        parts = self.parts(slot)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def parts(self, slot: int) -> Sequence[Buffer]:
+        raise NotImplementedError
+
+    def base(self, slot: int, fmt: FloatFormat, weights: int, segments: int) -> BaseLayer:
+        return BaseLayer.parse(fmt, weights, segments, self.payload(slot))
+
+
+class _Raw(_Plain):
+    def __init__(self, data: Buffer) -> None:
         self.members = 1
         self._data = data
 
-    def payload(self, slot: int) -> bytes:
+    def parts(self, slot: int) -> Sequence[Buffer]:
         _slot(slot, 1)
-        return self._data
+        return (self._data,)
 
 
-class _Sections:
+class _Sections(_Plain):
     def __init__(self, frame: Frame) -> None:
         self.members = frame.members
         count = len(frame.rows) - 1
         if frame.raw_length(0) != 4 * count * self.members:
             raise Malformed("a chunk's section lengths do not fit its members")
-        meta = np.frombuffer(frame.stream(0), "<u4").reshape(self.members, count).astype(np.int64)
-        totals = meta.sum(0).tolist()
+        lengths = struct.unpack(f"<{count * self.members}I", frame.stream(0))
+        # Where each member's part of a section ends, section by section.
+        self._ends = [list(accumulate(lengths[i::count], initial=0)) for i in range(count)]
+        totals = [ends[-1] for ends in self._ends]
         if totals != [frame.raw_length(1 + i) for i in range(count)]:
             raise Malformed("a chunk's sections do not fill their streams")
-        self._ends = np.cumsum(meta, axis=0)
-        self._lengths = meta
-        self._streams = [frame.stream(1 + i) for i in range(count)]
+        self._streams = [memoryview(frame.stream(1 + i)) for i in range(count)]
 
-    def payload(self, slot: int) -> bytes:
+    def parts(self, slot: int) -> Sequence[Buffer]:
         row = _slot(slot, self.members)
-        ends = self._ends[row].tolist()
-        lengths = self._lengths[row].tolist()
-        return b"".join(
-            stream[end - length : end]
-            for stream, end, length in zip(self._streams, ends, lengths, strict=True)
-        )
+        return [
+            stream[ends[row] : ends[row + 1]]
+            for stream, ends in zip(self._streams, self._ends, strict=True)
+        ]
 
 
-class _Planes:
+class _Planes(_Plain):
     def __init__(self, frame: Frame) -> None:
         self.members = frame.members
         if frame.raw_length(0) != 4 + 4 * self.members:
@@ -110,112 +147,100 @@ class _Planes:
         data = np.empty((total // width, width), np.uint8)
         for j in range(width):
             data[:, j] = np.frombuffer(frame.stream(1 + j), np.uint8)
-        self._data = data.tobytes()
-        self._ends = list(accumulate(lengths))
-        self._lengths = lengths
+        self._data = data.reshape(-1).data
+        self._ends = list(accumulate(lengths, initial=0))
 
-    def payload(self, slot: int) -> bytes:
-        end = self._ends[_slot(slot, self.members)]
-        return self._data[end - self._lengths[slot] : end]
+    def parts(self, slot: int) -> Sequence[Buffer]:
+        row = _slot(slot, self.members)
+        return (self._data[self._ends[row] : self._ends[row + 1]],)
 
 
 class _Classes:
+    """Base layers, their symbols back in C order."""
+
     def __init__(self, frame: Frame) -> None:
         self.members = frame.members
         if frame.raw_length(0) != MEMBER.itemsize * self.members:
             raise Malformed("a chunk's table does not fit its members")
         if len(frame.rows) < FIRST_CLASS:
             raise Malformed(f"a chunk of base layers has {len(frame.rows)} streams")
-        self._table = np.frombuffer(frame.stream(0), MEMBER)
-        self._frame = frame
-        self._check_table()
-        self._payloads = self._decode()
+        table = bytes(frame.stream(0))
+        self._rows = list(_ROW.iter_unpack(table))
+        self._check(frame)
+        self._symbols = np.empty(sum(row[0] for row in self._rows), np.uint8)
+        streams = tuple(frame.stream(FIRST_CLASS + c) for c in range(len(frame.rows) - FIRST_CLASS))
+        kernels().join(streams, frame.stream(2), table, self._symbols)
+        self._steps = _undelta16(np.frombuffer(frame.stream(1), np.uint8))
+        self._gaps = _unplane32(np.frombuffer(frame.stream(3), np.uint8))
+        self._values = memoryview(frame.stream(4))
+        # Of each member: where its weights, segments, outliers and their values begin.
+        self._starts = list(accumulate(self._rows, _after, initial=(0, 0, 0, 0)))
 
-    def _check_table(self) -> None:
-        table = self._table
-        if (table["weights"] > MAX_BLOCK_ELEMENTS).any():
-            raise LimitExceeded(f"a chunk's member is larger than {MAX_BLOCK_ELEMENTS} weights")
-        if (table["unit"] == 0).any():
-            raise Malformed("a chunk's member is cut into units of nothing")
-        if (table["axis"] > 1).any() or (table["weights"][table["axis"] == 1] == 0).any():
-            raise Malformed("a chunk's member has an unknown axis")
-        uneven = table["weights"].astype(np.int64) % np.maximum(table["unit"], 1)
-        if ((table["axis"] == 1) & (uneven != 0)).any():
-            raise Malformed("a chunk's member cannot be read by columns")
-        sums = {
-            1: 2 * int(table["segments"].sum(dtype=np.int64)),
-            3: 4 * int(table["outliers"].sum(dtype=np.int64)),
-            4: int((table["outliers"].astype(np.int64) * table["size"]).sum()),
-        }
-        if any(self._frame.raw_length(number) != size for number, size in sums.items()):
-            raise Malformed("a chunk's streams do not fit its members")
-
-    def _decode(self) -> list[bytes]:
-        frame = self._frame
-        steps = _undelta16(np.frombuffer(frame.stream(1), np.uint8))
-        class_map = np.frombuffer(frame.stream(2), np.uint8)
-        gaps = _unplane32(np.frombuffer(frame.stream(3), np.uint8))
-        values = frame.stream(4)
-        table = self._table
-        units = -(-table["weights"].astype(np.int64) // table["unit"])
-        if int(units.sum()) != len(class_map):
+    def _check(self, frame: Frame) -> None:
+        segments = outliers = values = units = 0
+        for weights, steps, count, unit, _, size, axis in self._rows:
+            if weights > MAX_BLOCK_ELEMENTS:
+                raise LimitExceeded(f"a chunk's member is larger than {MAX_BLOCK_ELEMENTS} weights")
+            if unit == 0:
+                raise Malformed("a chunk's member is cut into units of nothing")
+            if axis > 1 or (axis == 1 and weights == 0):
+                raise Malformed("a chunk's member has an unknown axis")
+            if axis == 1 and weights % unit:
+                raise Malformed("a chunk's member cannot be read by columns")
+            segments += steps
+            outliers += count
+            values += count * size
+            units += -(-weights // unit)
+        for number, size in ((1, 2 * segments), (3, 4 * outliers), (4, values)):
+            if frame.raw_length(number) != size:
+                raise Malformed("a chunk's streams do not fit its members")
+        if units != frame.raw_length(2):
             raise Malformed("a chunk's class numbers do not fit its units")
-        streams = _Streams(frame, class_map)
-        places = dict.fromkeys(("step", "unit", "gap", "value"), 0)
-        payloads = []
-        for row, count in zip(table.tolist(), units.tolist(), strict=True):
-            weights, segments, outliers, unit, flags, size, axis = row
-            cut = class_map[places["unit"] : places["unit"] + count]
-            symbols = scale_classes.join(unit, weights, cut, streams.take, transposed=bool(axis))
-            index = np.cumsum(gaps[places["gap"] : places["gap"] + outliers], dtype=np.uint32)
-            payloads.append(
-                b"".join(
-                    (
-                        bytes((flags,)),
-                        steps[places["step"] : places["step"] + segments].tobytes(),
-                        symbols.tobytes(),
-                        outliers.to_bytes(4, "little"),
-                        index.astype("<u4").tobytes(),
-                        values[places["value"] : places["value"] + outliers * size],
-                    )
-                )
-            )
-            places["step"] += segments
-            places["unit"] += count
-            places["gap"] += outliers
-            places["value"] += outliers * size
-        streams.finish()
-        return payloads
+        classes = range(FIRST_CLASS, len(frame.rows))
+        if sum(row[0] for row in self._rows) != sum(map(frame.raw_length, classes)):
+            raise Malformed("a chunk's class streams do not hold its symbols")
 
-    def payload(self, slot: int) -> bytes:
-        return self._payloads[_slot(slot, self.members)]
+    def _parts(
+        self, slot: int
+    ) -> tuple[int, int, NDArray[np.int16], U8, NDArray[np.uint32], Buffer]:
+        row = self._rows[_slot(slot, self.members)]
+        (weight, step, outlier, value), ends = self._starts[slot], self._starts[slot + 1]
+        return (
+            row[4],
+            row[5],
+            self._steps[step : ends[1]],
+            self._symbols[weight : ends[0]],
+            np.cumsum(self._gaps[outlier : ends[2]], dtype="<u4"),
+            self._values[value : ends[3]],
+        )
 
+    def payload(self, slot: int) -> Buffer:
+        flags, _, steps, symbols, index, values = self._parts(slot)
+        count = len(index).to_bytes(4, "little")
+        return b"".join((bytes((flags,)), steps.data, symbols.data, count, index.data, values))
 
-class _Streams:
-    """The class streams of a chunk, each used up exactly."""
+    def parts(self, slot: int) -> Sequence[Buffer]:
+        return (self.payload(slot),)
 
-    def __init__(self, frame: Frame, class_map: U8) -> None:
-        count = len(frame.rows) - FIRST_CLASS
-        if len(class_map) and int(class_map.max()) >= count:
-            raise Malformed(f"class {int(class_map.max())} of a chunk with {count} classes")
-        self._left = [np.frombuffer(frame.stream(FIRST_CLASS + c), np.uint8) for c in range(count)]
-
-    def take(self, name: int, count: int) -> U8:
-        left = self._left[name]
-        if len(left) < count:
-            raise Malformed("a class stream is too short")
-        self._left[name] = left[count:]
-        return left[:count]
-
-    def finish(self) -> None:
-        if any(len(left) for left in self._left):
-            raise Malformed("a class stream is too long")
+    def base(self, slot: int, fmt: FloatFormat, weights: int, segments: int) -> BaseLayer:
+        flags, size, steps, symbols, index, values = self._parts(slot)
+        usual = len(symbols) == weights and len(steps) == segments
+        if not usual or (len(index) and size != fmt.itemsize):
+            # Another cut of the same bytes may still be the payload.
+            return BaseLayer.parse(fmt, weights, segments, self.payload(slot))
+        return BaseLayer(flags, steps, symbols, index, np.frombuffer(values, fmt.word))
 
 
-def _undelta16(planes: U8) -> NDArray[np.uint16]:
+def _after(start: tuple[int, int, int, int], row: tuple[int, ...]) -> tuple[int, int, int, int]:
+    weights, steps, outliers, _, _, size, _ = row
+    weight, step, outlier, value = start
+    return weight + weights, step + steps, outlier + outliers, value + outliers * size
+
+
+def _undelta16(planes: U8) -> NDArray[np.int16]:
     half = len(planes) // 2
     joined = planes[:half].astype(np.uint16) | (planes[half:].astype(np.uint16) << np.uint16(8))
-    return np.cumsum(joined, dtype=np.uint16).astype("<u2")
+    return np.cumsum(joined, dtype="<u2").view("<i2")
 
 
 def _unplane32(planes: U8) -> NDArray[np.uint32]:

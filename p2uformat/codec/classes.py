@@ -6,17 +6,19 @@ is worth 0.5 % of a 16-bit model, and costs a gather when read.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from p2uformat.codec.rates import ONE_BIT, entropy, quarter_octaves
+from p2uformat.errors import Malformed
 
-__all__ = ["Member", "assign", "choose_cut", "join", "magnitude_histograms", "split"]
+__all__ = ["Member", "assign", "choose_cut", "join_members", "magnitude_histograms", "split"]
 
 U8 = NDArray[np.uint8]
+Buffer = bytes | memoryview
 Take = Callable[[int, int], U8]
 _TABLE_COST = 90 * 8 * ONE_BIT  # what one more class costs: a Huffman table and two headers
 _MAGNITUDES = 128
@@ -155,6 +157,59 @@ def split(member: Member, classes: U8) -> dict[int, list[U8]]:
     if whole < len(classes):
         pieces.setdefault(int(classes[-1]), []).append(ordered[whole * member.unit :])
     return pieces
+
+
+class _Streams:
+    """The class streams of a chunk, each used up exactly."""
+
+    def __init__(self, streams: Sequence[Buffer]) -> None:
+        self._left = [np.frombuffer(stream, np.uint8) for stream in streams]
+
+    def take(self, name: int, count: int) -> U8:
+        if name >= len(self._left):
+            raise Malformed(f"class {name} of a chunk with {len(self._left)} classes")
+        left = self._left[name]
+        if len(left) < count:
+            raise Malformed("a class stream is too short")
+        self._left[name] = left[count:]
+        return left[:count]
+
+    def finish(self) -> None:
+        if any(len(left) for left in self._left):
+            raise Malformed("a class stream is too long")
+
+
+def join_members(
+    streams: Sequence[Buffer], classes: Buffer, cuts: Sequence[tuple[int, int, bool]], out: U8
+) -> None:
+    """Put the symbols of all members of a chunk back into C order.
+
+    Parameters
+    ----------
+    streams : sequence of bytes-like
+        The symbols of each class.
+    classes : bytes-like
+        Class of each unit, all members.
+    cuts : sequence of (int, int, bool)
+        Of each member weights, symbols per unit, and whether units are columns.
+    out : ndarray of uint8, shape (weights of all members,)
+        Receives the symbols.
+
+    Raises
+    ------
+    Malformed
+        If a class does not exist, or its stream is not used up exactly.
+    """
+    numbers = np.frombuffer(classes, np.uint8)
+    source = _Streams(streams)
+    start = unit_at = 0
+    for weights, unit, transposed in cuts:
+        units = -(-weights // unit)
+        part = numbers[unit_at : unit_at + units]
+        out[start : start + weights] = join(unit, weights, part, source.take, transposed=transposed)
+        start += weights
+        unit_at += units
+    source.finish()
 
 
 def join(unit: int, weights: int, classes: U8, take: Take, *, transposed: bool) -> U8:

@@ -6,6 +6,7 @@ kernel does the same work again: it gives the answer, or the one error that ever
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Final
@@ -13,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from p2uformat.codec.frame import parse_frame
 from p2uformat.floats import FORMATS, FloatFormat
 from p2uformat.kernels.interface import Buffer
 from p2uformat.kernels.reference import NumpyKernels
@@ -25,6 +27,9 @@ Words = NDArray[np.unsignedinteger]
 # Numbers of native/decode_module.c.
 _FORMAT: Final = {name: number for number, name in enumerate(FORMATS)}
 _TARGET: Final = {"F32": 0, "F16": 1, "BF16": 2}
+_EXACT: Final = 3
+_SPARE: Final = 1 << 18  # beside symbols: steps, outliers, exponents
+_local = threading.local()
 
 
 class CompiledKernels(NumpyKernels):
@@ -42,6 +47,37 @@ class CompiledKernels(NumpyKernels):
         native.set_level(level)
         self._native = native
         self.name = level
+
+    def block(  # noqa: D102
+        self,
+        spec: BlockSpec,
+        layers: Sequence[tuple[int, Buffer]],
+        target: FloatFormat | None,
+        out: Words,
+    ) -> bool:
+        number = _EXACT if target is None else _TARGET.get(target.name)
+        if number is None:
+            return False
+        helped: list[object] = []
+        for codec, chunk in layers:
+            numbers = self._native.streams_to_help(codec, chunk)
+            if numbers is None:
+                return False
+            helped += (codec, chunk, _decompressed(codec, chunk, numbers) if numbers else ())
+        lossy = len(layers) - (target is None)
+        done: bool = self._native.read_block(
+            _FORMAT[spec.format.name],
+            spec.weights,
+            spec.segment,
+            spec.planes,
+            spec.widths[: lossy - 1],
+            tuple(helped),
+            number,
+            *spec.deltas[lossy - 1],
+            _scratch(3 * spec.weights),
+            out,
+        )
+        return done
 
     def join(  # noqa: D102
         self, streams: tuple[Buffer, ...], classes: Buffer, table: Buffer, out: NDArray[np.uint8]
@@ -78,6 +114,20 @@ class CompiledKernels(NumpyKernels):
             *_block(spec, base, digits), rest[0], tuple(rest[1:-1]), rest[-1], out
         ):
             super().exact(spec, base, digits, rest, out)
+
+
+def _decompressed(codec: int, chunk: Buffer, numbers: Sequence[int]) -> tuple[object, ...]:
+    """Return the streams that are more than Huffman code, decompressed, each behind its number."""
+    frame = parse_frame(codec, chunk)
+    return tuple(item for number in numbers for item in (number, frame.stream(number)))
+
+
+def _scratch(size: int) -> NDArray[np.uint8]:
+    """Return memory that this thread keeps: fresh pages cost more than what is done with them."""
+    held: NDArray[np.uint8] | None = getattr(_local, "scratch", None)
+    if held is None or len(held) < size + _SPARE:
+        held = _local.scratch = np.empty(size + _SPARE, np.uint8)
+    return held
 
 
 def _block(spec: BlockSpec, base: BaseLayer, digits: Sequence[Buffer]) -> tuple[object, ...]:

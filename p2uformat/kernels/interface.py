@@ -26,6 +26,54 @@ class Kernels(Protocol):
     def name(self) -> str:
         """What runs, for people."""
 
+    def block(
+        self,
+        spec: BlockSpec,
+        layers: Sequence[tuple[int, Buffer]],
+        target: FloatFormat | None,
+        out: Words,
+    ) -> bool:
+        """Rebuild a block straight from its chunks, if there is a way to do that at once.
+
+        Parameters
+        ----------
+        spec : BlockSpec
+            The block.
+        layers : sequence of (int, bytes-like)
+            Codec and bytes of the chunk of each layer, base first; ids have been checked.
+        target : FloatFormat, optional
+            Output format of a lossy tier; None where the exact layer is the last.
+        out : ndarray of uint, shape (weights,)
+            Receives the bit patterns.
+
+        Returns
+        -------
+        bool
+            False if the block has to be taken apart layer by layer, sound or not.
+        """
+
+    def join(
+        self, streams: tuple[Buffer, ...], classes: Buffer, table: Buffer, out: NDArray[np.uint8]
+    ) -> None:
+        """Put the symbols of a chunk of base layers back into C order (SPEC.md, 7.3).
+
+        Parameters
+        ----------
+        streams : tuple of bytes-like
+            The class streams, raw.
+        classes : bytes-like
+            Stream 2: a class for each unit.
+        table : bytes-like
+            Stream 0: a row for each member, checked.
+        out : ndarray of uint8, shape (weights of all members,)
+            Receives the symbols.
+
+        Raises
+        ------
+        Malformed
+            If a class does not exist, or a stream is not used up exactly.
+        """
+
     def values(
         self,
         spec: BlockSpec,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from p2uformat.codec.classes import join_members
 from p2uformat.floats import FloatFormat
 from p2uformat.kernels.interface import Buffer
 from p2uformat.quant import bitplane, histogram
@@ -17,13 +19,29 @@ from p2uformat.quant.layers import BaseLayer
 
 __all__ = ["NumpyKernels"]
 
+_ROW: Final = struct.Struct("<IIIIBBH")  # SPEC.md, 7.3
 Words = NDArray[np.unsignedinteger]
 
 
 class NumpyKernels:
     """`Kernels` in numpy; methods are documented there."""
 
-    name: Final[str] = "numpy"
+    name = "numpy"
+
+    def block(  # noqa: D102
+        self,
+        spec: BlockSpec,
+        layers: Sequence[tuple[int, Buffer]],
+        target: FloatFormat | None,
+        out: Words,
+    ) -> bool:
+        return False
+
+    def join(  # noqa: D102
+        self, streams: tuple[Buffer, ...], classes: Buffer, table: Buffer, out: NDArray[np.uint8]
+    ) -> None:
+        cuts = [(row[0], row[3], bool(row[6])) for row in _ROW.iter_unpack(table)]
+        join_members(streams, classes, cuts, out)
 
     def values(  # noqa: D102
         self,

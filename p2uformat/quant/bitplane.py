@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,11 @@ class BlockSpec:
     planes: int
     digits: tuple[int, ...]
     deltas: tuple[tuple[int, int], ...]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Digits that each refinement adds."""
+        return tuple(b - a for a, b in pairwise(self.digits))
 
     @property
     def segments(self) -> int:

@@ -16,6 +16,7 @@ from p2uformat.quant.split import OUTLIER, PLUS_ZERO
 __all__ = ["SPARSE", "BaseLayer", "ExactLayer"]
 
 SPARSE = 1
+Buffer = bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class BaseLayer:
         )
 
     @classmethod
-    def parse(cls, fmt: FloatFormat, weights: int, segments: int, payload: bytes) -> BaseLayer:
+    def parse(cls, fmt: FloatFormat, weights: int, segments: int, payload: Buffer) -> BaseLayer:
         """Take canonical bytes apart; their values are checked by who uses them."""
         fixed = 1 + 2 * segments + weights + 4
         if len(payload) < fixed:

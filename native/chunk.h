@@ -1,0 +1,46 @@
+/* Chunks as they are stored (SPEC.md, section 7), for blocks that have chunks of their own. */
+#ifndef P2U_CHUNK_H
+#define P2U_CHUNK_H
+
+#include "block.h"
+
+enum { MAX_STREAMS = 300 };
+enum { CODEC_RAW = 0, CODEC_SECTIONS = 1, CODEC_CLASSES = 3 };
+
+typedef struct {
+    p2u_bytes stored;
+    size_t raw;
+    int packed;      /* a zstd frame */
+    const u8 *data;  /* `raw` bytes once they are there, else NULL */
+} p2u_stream;
+
+typedef struct {
+    int codec;
+    int count;
+    p2u_stream streams[MAX_STREAMS];
+} p2u_chunk;
+
+/* Memory for what is decoded on the way. */
+typedef struct {
+    u8 *at;
+    size_t left;
+} p2u_scratch;
+
+/* Take a chunk of one member apart. */
+int p2u_open_chunk(int codec, p2u_bytes stored, p2u_chunk *chunk);
+
+/* Decode what is Huffman-coded and not there yet. */
+int p2u_fill_streams(p2u_chunk *chunk, p2u_scratch *scratch);
+
+/* Fill in the base layer of `block`, whose format, weights and segment are known. */
+int p2u_base_from(p2u_chunk *chunk, p2u_block *block, p2u_scratch *scratch);
+
+/* The one payload of a refinement layer. */
+int p2u_digits_from(p2u_chunk *chunk, p2u_bytes *payload, p2u_scratch *scratch);
+
+/* The parts of an exact layer of so many planes. */
+int p2u_rest_from(p2u_chunk *chunk, int planes, p2u_rest *rest, p2u_scratch *scratch);
+
+u8 *p2u_take(p2u_scratch *scratch, size_t size);
+
+#endif

@@ -1,0 +1,114 @@
+"""Many tensors at once: memory for them, and their blocks on all threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2uformat.artifact.catalog import StoredTensor
+from p2uformat.artifact.read import BlockReader
+from p2uformat.artifact.rows import allocate, row_range
+from p2uformat.errors import StoreUnavailable
+from p2uformat.floats import FloatFormat
+from p2uformat.parallel import ordered_map
+
+__all__ = ["allocate_all", "load_blocks"]
+
+# Fresh memory costs a page fault for every few kilobytes; numpy asks for huge pages from 4 MiB on,
+# so tensors below that share allocations of this size.
+_SHARED_BYTES: Final = 1 << 25
+_OWN_BYTES: Final = 1 << 22
+_ALIGNMENT: Final = 64
+
+Targets = Sequence[FloatFormat | None]
+Arrays = list[NDArray[np.generic]]
+
+
+def allocate_all(tensors: Sequence[StoredTensor], targets: Targets) -> Arrays:
+    """Return an uninitialised array for each tensor.
+
+    Raises
+    ------
+    LimitExceeded
+        If numpy cannot have such a shape.
+    StoreUnavailable
+        If there is not enough memory.
+    """
+    arrays: Arrays = []
+    small: list[int] = []
+    for stored, target in zip(tensors, targets, strict=True):
+        _, _, shape = row_range(stored, None)
+        size = _size(stored, target)
+        if size < _OWN_BYTES:
+            small.append(len(arrays))
+            # An empty stand-in, whose shape and dtype are checked like any other.
+            arrays.append(allocate(stored, (0, *shape[1:]) if shape else (), target))
+        else:
+            arrays.append(allocate(stored, shape, target))
+    _share(arrays, small, tensors, targets)
+    return arrays
+
+
+def _size(stored: StoredTensor, target: FloatFormat | None) -> int:
+    size = stored.geometry.element_size if target is None else target.itemsize
+    return stored.geometry.elements * size
+
+
+def _share(
+    arrays: Arrays, small: list[int], tensors: Sequence[StoredTensor], targets: Targets
+) -> None:
+    """Give the small arrays their places in allocations that they share."""
+    room = np.empty(0, np.uint8)
+    at = 0
+    left = sum(_padded(_size(tensors[i], targets[i])) for i in small)
+    for i in small:
+        size = _size(tensors[i], targets[i])
+        if at + size > len(room):
+            room, at = _room(max(min(left, _SHARED_BYTES), size)), 0
+        _, _, shape = row_range(tensors[i], None)
+        arrays[i] = room[at : at + size].view(arrays[i].dtype).reshape(shape)
+        at += _padded(size)
+        left -= _padded(size)
+
+
+def _padded(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+def _room(size: int) -> NDArray[np.uint8]:
+    try:
+        room = np.empty(size + _ALIGNMENT, np.uint8)
+    except MemoryError as error:
+        raise StoreUnavailable(f"not enough memory for {size} bytes of tensors") from error
+    skip = -room.ctypes.data % _ALIGNMENT
+    return room[skip:]
+
+
+def load_blocks(
+    reader: BlockReader,
+    tensors: Sequence[StoredTensor],
+    targets: Targets,
+    arrays: Arrays,
+    tier: int,
+    threads: int,
+) -> None:
+    """Decode all blocks of tensors into their arrays."""
+
+    def jobs() -> Iterator[tuple[int, int]]:
+        for number, stored in enumerate(tensors):
+            yield from ((number, block) for block in range(stored.blocks))
+
+    flats = [array.reshape(-1).view(np.uint8) for array in arrays]
+
+    def fill(job: tuple[int, int]) -> None:
+        number, block = job
+        stored, target = tensors[number], targets[number]
+        start, stop = stored.geometry.block_range(block)
+        size = stored.geometry.element_size if target is None else target.itemsize
+        reader.fill(stored, block, tier, target, flats[number][start * size : stop * size])
+
+    for _ in ordered_map(fill, jobs(), threads):
+        pass
