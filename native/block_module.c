@@ -4,45 +4,7 @@
 #include <stdlib.h>
 
 #include "chunk.h"
-#include "huffman.h"
-
-/* Which streams of a chunk the zstd library has to decode: a tuple of numbers, None if the chunk is
- * not one of a single member.
- */
-static PyObject *streams_to_help(PyObject *self, PyObject *const *args, Py_ssize_t count)
-{
-    p2u_chunk chunk;
-    held h = {.count = 0};
-    p2u_bytes stored;
-    size_t codec;
-    u8 numbers[MAX_STREAMS][2];
-    (void)self;
-    if (count != 2) {
-        PyErr_SetString(PyExc_TypeError, "streams_to_help takes a codec and a chunk");
-        return NULL;
-    }
-    if (to_size(args[0], 255, &codec) < 0 || hold(&h, args[1], PyBUF_SIMPLE, &stored) < 0)
-        return NULL;
-    Py_ssize_t found = -1;
-    if (p2u_open_chunk((int)codec, stored, &chunk) == DONE) {
-        found = 0;
-        for (int i = 0; i < chunk.count; i++) {
-            const p2u_stream *s = &chunk.streams[i];
-            if (s->packed && !p2u_is_literal_frame(s->stored.data, s->stored.length, s->raw))
-                store16(numbers[found++], (u16)i);
-        }
-    }
-    release(&h);
-    if (found < 0)
-        Py_RETURN_NONE;
-    PyObject *all = PyTuple_New(found);
-    for (Py_ssize_t i = 0; all && i < found; i++) {
-        PyObject *number = PyLong_FromLong(load16(numbers[i]));
-        if (!number || PyTuple_SetItem(all, i, number) < 0)
-            Py_CLEAR(all);
-    }
-    return all;
-}
+#include "zstd.h"
 
 enum { MAX_LAYERS = MAX_LOSSY + 2 };
 
@@ -51,48 +13,26 @@ typedef struct {
     int count;
 } layers;
 
-/* (codec, chunk, (stream, bytes, ...)) of each layer, one after the other in one tuple. */
-static int parse_layer(PyObject *all, Py_ssize_t at, held *h, p2u_chunk *chunk)
-{
-    size_t codec;
-    p2u_bytes stored;
-    PyObject *helped = PyTuple_GetItem(all, at + 2);
-    if (!helped || to_size(PyTuple_GetItem(all, at), 255, &codec) < 0
-        || hold(h, PyTuple_GetItem(all, at + 1), PyBUF_SIMPLE, &stored) < 0)
-        return -1;
-    if (p2u_open_chunk((int)codec, stored, chunk) != DONE)
-        return 1;
-    Py_ssize_t count = PyTuple_Check(helped) ? PyTuple_Size(helped) : -1;
-    if (count < 0 || count % 2)
-        return refuse("the streams");
-    for (Py_ssize_t i = 0; i < count; i += 2) {
-        size_t number;
-        p2u_bytes data;
-        if (to_size(PyTuple_GetItem(helped, i), MAX_STREAMS - 1, &number) < 0
-            || hold(h, PyTuple_GetItem(helped, i + 1), PyBUF_SIMPLE, &data) < 0)
-            return -1;
-        if ((int)number >= chunk->count || data.length != chunk->streams[number].raw)
-            return refuse("a stream");
-        chunk->streams[number].data = data.data;
-    }
-    return 0;
-}
-
+/* Codec and chunk of each layer, one after the other in one tuple; 1 if one is of another kind. */
 static int parse_layers(PyObject *all, held *h, layers *out)
 {
     Py_ssize_t count = PyTuple_Check(all) ? PyTuple_Size(all) : -1;
-    if (count < 3 || count % 3 || count / 3 > MAX_LAYERS)
+    if (count < 2 || count % 2 || count / 2 > MAX_LAYERS)
         return refuse("the number of layers");
-    out->count = (int)(count / 3);
+    out->count = (int)(count / 2);
     out->chunks = malloc((size_t)out->count * sizeof *out->chunks);
     if (!out->chunks) {
         PyErr_NoMemory();
         return -1;
     }
     for (int i = 0; i < out->count; i++) {
-        int status = parse_layer(all, 3 * i, h, &out->chunks[i]);
-        if (status)
-            return status;
+        size_t codec;
+        p2u_bytes stored;
+        if (to_size(PyTuple_GetItem(all, 2 * i), 255, &codec) < 0
+            || hold(h, PyTuple_GetItem(all, 2 * i + 1), PyBUF_SIMPLE, &stored) < 0)
+            return -1;
+        if (p2u_open_chunk((int)codec, stored, &out->chunks[i]) != DONE)
+            return 1;
     }
     return 0;
 }
@@ -172,7 +112,10 @@ static int parse_job(PyObject *const *args, held *h, job *j)
     size_t size = j->target == TO_EXACT ? (size_t)b->format.itemsize : j->target == TO_F32 ? 4 : 2;
     if (out.length != b->weights * size)
         return refuse("the output");
-    j->scratch = (p2u_scratch){(u8 *)scratch.data, scratch.length};
+    j->scratch = (p2u_scratch){(u8 *)scratch.data, scratch.length, NULL};
+    j->scratch.room = p2u_take(&j->scratch, ZSTD_BLOCK_MOST);
+    if (!j->scratch.room)
+        return refuse("the scratch memory");
     j->out = (u8 *)out.data;
     return 0;
 }
@@ -213,7 +156,5 @@ end:
 PyMethodDef p2u_block_methods[] = {
     {"read_block", (PyCFunction)(void (*)(void))read_block, METH_FASTCALL,
      "Rebuild a block from chunks that hold nothing else."},
-    {"streams_to_help", (PyCFunction)(void (*)(void))streams_to_help, METH_FASTCALL,
-     "Return which streams of a chunk are not plain Huffman code."},
     {NULL, NULL, 0, NULL},
 };

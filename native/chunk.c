@@ -1,8 +1,8 @@
 /* From a chunk of one member to the parts of its layer. */
 #include "chunk.h"
 
-#include "huffman.h"
 #include "join.h"
+#include "zstd.h"
 
 enum { HEAD_BYTES = 8, ROW_BYTES = 8, MEMBER_BYTES = 20, FIRST_CLASS = 5 };
 enum { MAX_STREAM_BYTES = 1 << 26 }; /* SPEC.md, section 12 */
@@ -61,9 +61,8 @@ int p2u_fill_streams(p2u_chunk *chunk, p2u_scratch *scratch)
         if (stream->data)
             continue;
         u8 *to = p2u_take(scratch, stream->raw);
-        if (!to
-            || p2u_literal_frame(stream->stored.data, stream->stored.length, to, stream->raw)
-                   != DONE)
+        const p2u_bytes *frame = &stream->stored;
+        if (!to || p2u_zstd_frame(frame->data, frame->length, to, stream->raw, scratch->room) != DONE)
             return DECLINED;
         stream->data = to;
     }

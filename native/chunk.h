@@ -24,12 +24,13 @@ typedef struct {
 typedef struct {
     u8 *at;
     size_t left;
+    u8 *room; /* for the literals of a zstd block */
 } p2u_scratch;
 
 /* Take a chunk of one member apart. */
 int p2u_open_chunk(int codec, p2u_bytes stored, p2u_chunk *chunk);
 
-/* Decode what is Huffman-coded and not there yet. */
+/* Decode what is compressed. */
 int p2u_fill_streams(p2u_chunk *chunk, p2u_scratch *scratch);
 
 /* Fill in the base layer of `block`, whose format, weights and segment are known. */

@@ -59,4 +59,13 @@ P2U_INLINE void store16(u8 *p, u16 v) { memcpy(p, &v, 2); }
 P2U_INLINE void store32(u8 *p, u32 v) { memcpy(p, &v, 4); }
 P2U_INLINE void store64(u8 *p, u64 v) { memcpy(p, &v, 8); }
 
+/* An integer of a few bytes. */
+P2U_INLINE u64 little(const u8 *p, int bytes)
+{
+    u64 v = 0;
+    for (int i = 0; i < bytes; i++)
+        v |= (u64)p[i] << (8 * i);
+    return v;
+}
+
 #endif

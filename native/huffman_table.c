@@ -1,112 +1,23 @@
 /* Huffman trees of zstd: weights as they are stored, and the tables they become. */
 #include "huffman_table.h"
 
+#include "fse.h"
 #include "ladder.h"
 
 enum { WEIGHTS = 256, FSE_LOG = 6, MOST_WEIGHT = HUFFMAN_LOG + 1 };
-
-/* `count` bits before the bit `end`; those before the first are zeros. */
-static u32 bits_before(const u8 *data, i64 end, int count)
-{
-    u32 value = 0;
-    for (int i = 0; i < count; i++) {
-        i64 bit = end - count + i;
-        if (bit >= 0)
-            value |= (u32)(data[bit >> 3] >> (bit & 7) & 1) << i;
-    }
-    return value;
-}
-
-typedef struct {
-    int log;
-    u8 symbol[1 << FSE_LOG], bits[1 << FSE_LOG], base[1 << FSE_LOG];
-} fse_table;
-
-/* 4.1.1: probabilities of an FSE table; returns bytes read, 0 if they are not sound. */
-static size_t fse_counts(const u8 *data, size_t length, fse_table *table, int counts[WEIGHTS])
-{
-    u64 at = 4, bits = 8 * (u64)length;
-    if (length < 1)
-        return 0;
-    table->log = (data[0] & 15) + 5;
-    if (table->log > FSE_LOG)
-        return 0;
-    int remaining = 1 << table->log, symbol = 0;
-    while (remaining > 0) {
-        int width = log2_floor((u64)remaining + 1) + 1;
-        int value = (int)read_bits(data, length, at, width);
-        int low = (1 << (width - 1)) - 1, cut = (1 << width) - 2 - remaining;
-        if ((value & low) < cut) {
-            value &= low;
-            at += (u64)width - 1;
-        } else {
-            value -= value > low ? cut : 0;
-            at += (u64)width;
-        }
-        int count = value - 1;
-        if (symbol >= WEIGHTS || at > bits)
-            return 0;
-        counts[symbol++] = count;
-        remaining -= count < 0 ? 1 : count;
-        for (int more = count == 0 ? 3 : 0; more == 3;) {
-            more = (int)read_bits(data, length, at, 2);
-            at += 2;
-            for (int i = 0; i < more; i++) {
-                if (symbol >= WEIGHTS)
-                    return 0;
-                counts[symbol++] = 0;
-            }
-            if (at > bits)
-                return 0;
-        }
-    }
-    for (; symbol < WEIGHTS; symbol++)
-        counts[symbol] = 0;
-    return remaining == 0 && at <= bits ? (size_t)((at + 7) >> 3) : 0;
-}
-
-/* 4.1.1, from normalized distribution to decoding tables. */
-static int fse_build(fse_table *table, int counts[WEIGHTS])
-{
-    int size = 1 << table->log, high = size, at = 0;
-    int step = (size >> 1) + (size >> 3) + 3, next[WEIGHTS];
-    for (int s = 0; s < WEIGHTS; s++) {
-        next[s] = counts[s] < 0 ? 1 : counts[s];
-        if (counts[s] < 0)
-            table->symbol[--high] = (u8)s;
-    }
-    for (int s = 0; s < WEIGHTS; s++) {
-        for (int i = 0; i < counts[s]; i++) {
-            table->symbol[at] = (u8)s;
-            do
-                at = (at + step) & (size - 1);
-            while (at >= high);
-        }
-    }
-    if (at != 0)
-        return 0;
-    for (int i = 0; i < size; i++) {
-        int state = next[table->symbol[i]]++;
-        int bits = table->log - log2_floor((u64)state);
-        table->bits[i] = (u8)bits;
-        table->base[i] = (u8)((state << bits) - size);
-    }
-    return 1;
-}
 
 /* 4.2.1.2: weights by two states in turn, until the bits run out. */
 static int fse_weights(const u8 *data, size_t length, u8 weights[WEIGHTS])
 {
     fse_table table;
-    int counts[WEIGHTS];
-    size_t head = fse_counts(data, length, &table, counts);
-    if (!head || head >= length || !fse_build(&table, counts) || data[length - 1] == 0)
+    size_t head = p2u_fse_read(data, length, FSE_LOG, WEIGHTS, &table);
+    if (!head || head >= length || data[length - 1] == 0)
         return 0;
     const u8 *bits = data + head;
     i64 end = 8 * (i64)(length - head - 1) + log2_floor(data[length - 1]);
     u32 state[2];
     for (int i = 0; i < 2; i++) {
-        state[i] = bits_before(bits, end, table.log);
+        state[i] = p2u_bits_before(bits, end, table.log);
         end -= table.log;
     }
     if (end < 0)
@@ -117,7 +28,7 @@ static int fse_weights(const u8 *data, size_t length, u8 weights[WEIGHTS])
             return 0;
         weights[count++] = table.symbol[state[turn]];
         int width = table.bits[state[turn]];
-        u32 more = bits_before(bits, end, width);
+        u32 more = p2u_bits_before(bits, end, width);
         end -= width;
         if (end < 0) {
             weights[count++] = table.symbol[state[turn ^ 1]];
@@ -164,7 +75,7 @@ static int fill_single(const u8 weights[WEIGHTS], int count, huffman_table *tabl
     for (int s = 0; s <= count; s++) {
         if (!all[s])
             continue;
-        u16 entry = (u16)(s | (log + 1 - all[s]) << 8);
+        u32 entry = (u32)(s | (log + 1 - all[s]) << 8);
         u32 size = 1u << (all[s] - 1);
         for (u32 i = 0; i < size; i++)
             table->single[rank[all[s]] + i] = entry;
@@ -172,26 +83,6 @@ static int fill_single(const u8 weights[WEIGHTS], int count, huffman_table *tabl
     }
     table->log = log;
     return 1;
-}
-
-/* As many symbols as the index holds whole, at most three. */
-static void fill_multiple(huffman_table *table)
-{
-    int log = table->log;
-    u32 size = 1u << log;
-    for (u32 i = 0; i < size; i++) {
-        u16 first = table->single[i];
-        int used = first >> 8, number = 1;
-        u32 symbols = first & 255;
-        for (; number < 3; number++) {
-            u16 next = table->single[i << used & (size - 1)];
-            if (used + (next >> 8) > log)
-                break;
-            symbols |= (u32)(next & 255) << (8 * number);
-            used += next >> 8;
-        }
-        table->multiple[i] = symbols | (u32)used << 24 | (u32)number << 30;
-    }
 }
 
 size_t p2u_huffman_tree(const u8 *data, size_t length, huffman_table *table)
@@ -208,6 +99,5 @@ size_t p2u_huffman_tree(const u8 *data, size_t length, huffman_table *table)
                        : plain_weights(data + 1, head - 127, weights);
     if (count < 1 || count >= WEIGHTS || !fill_single(weights, count, table))
         return 0;
-    fill_multiple(table);
     return 1 + size;
 }

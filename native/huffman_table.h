@@ -8,11 +8,11 @@ enum { HUFFMAN_LOG = 11 };
 
 typedef struct {
     int log;                         /* bits that index the tables; 0: there is no tree yet */
-    u16 single[1 << HUFFMAN_LOG];    /* symbol, and its bits from bit 8 on */
-    u32 multiple[1 << HUFFMAN_LOG];  /* up to 3 symbols, all their bits at 24, their number at 30 */
+    u32 single[1 << HUFFMAN_LOG];    /* symbol, and its bits from bit 8 on */
+    u32 multiple[1 << HUFFMAN_LOG];  /* all their bits, at 6 the number of symbols, at 8 up to 3 symbols */
 } huffman_table;
 
-/* Read a tree's description and fill the tables; returns its bytes, 0 if it is not sound. */
+/* Read a tree's description and fill in `log` and `single`; returns its bytes, 0 if it is not sound. */
 size_t p2u_huffman_tree(const u8 *data, size_t length, huffman_table *table);
 
 #endif

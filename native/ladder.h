@@ -19,6 +19,18 @@ P2U_INLINE int log2_floor(u64 v)
 #endif
 }
 
+P2U_INLINE int trailing_zeros(u64 v)
+{
+#if defined(__GNUC__) || defined(__clang__)
+    return __builtin_ctzll(v);
+#else
+    int k = 0;
+    for (; !(v & 1); v >>= 1)
+        k++;
+    return k;
+#endif
+}
+
 P2U_INLINE int min_int(int a, int b) { return a < b ? a : b; }
 P2U_INLINE int max_int(int a, int b) { return a > b ? a : b; }
 
@@ -51,7 +63,7 @@ P2U_INLINE u64 magnitude_of(const p2u_format *f, u64 word)
 }
 
 /* A finite magnitude is sig * 2^unit. */
-P2U_INLINE u64 significand(const p2u_format *f, u64 magnitude, int *unit)
+P2U_INLINE u64 integer_significand(const p2u_format *f, u64 magnitude, int *unit)
 {
     int field = (int)(magnitude >> f->mantissa);
     u64 fraction = magnitude & (((u64)1 << f->mantissa) - 1);
@@ -83,7 +95,7 @@ P2U_INLINE int base_symbol(const p2u_format *f, u64 word, int step, int sparse)
     if (sparse && magnitude == 0)
         return PLUS_ZERO - negative;
     int unit;
-    u64 sig = significand(f, magnitude, &unit);
+    u64 sig = integer_significand(f, magnitude, &unit);
     int m = (int)grid_index(sig, unit, step, OUTLIER);
     if (m >= OUTLIER || (sparse && negative && m == 126))
         return OUTLIER;

@@ -48,7 +48,7 @@ static int outlier_values(const p2u_values_state *s)
             value = bits_float((u32)magnitude << 16);
         } else {
             int unit;
-            u64 sig = significand(f, magnitude, &unit);
+            u64 sig = integer_significand(f, magnitude, &unit);
             value = (float)sig * bits_float((u32)(unit + 127) << 23);
         }
         u8 *out = s->out + wide * load32(b->outlier_index + 4 * i);

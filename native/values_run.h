@@ -33,7 +33,7 @@ static int RUN_NAME(shape)(const p2u_values_state *s, int step, SHAPE *shape)
         shape->largest = bits_float(0x7f800000);
     } else {
         int unit;
-        float sig = (float)significand(f, f->max_word, &unit);
+        float sig = (float)integer_significand(f, f->max_word, &unit);
         shape->largest = sig * RUN_NAME(power)(unit);
     }
     return 1;

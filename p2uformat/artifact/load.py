@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from p2uformat.artifact.catalog import StoredTensor
 from p2uformat.artifact.read import BlockReader
-from p2uformat.artifact.rows import allocate, row_range
-from p2uformat.errors import StoreUnavailable
+from p2uformat.artifact.rows import allocate, fitting, row_range
+from p2uformat.errors import InvalidArgument, StoreUnavailable
 from p2uformat.floats import FloatFormat
 from p2uformat.parallel import ordered_map
 
-__all__ = ["allocate_all", "load_blocks"]
+__all__ = ["allocate_all", "given", "load_blocks"]
 
 # Fresh memory costs a page fault for every few kilobytes; numpy asks for huge pages from 4 MiB on,
 # so tensors below that share allocations of this size.
@@ -50,6 +50,25 @@ def allocate_all(tensors: Sequence[StoredTensor], targets: Targets) -> Arrays:
             arrays.append(allocate(stored, shape, target))
     _share(arrays, small, tensors, targets)
     return arrays
+
+
+def given(
+    arrays: Mapping[str, NDArray[np.generic]], tensors: Sequence[StoredTensor], targets: Targets
+) -> Arrays:
+    """Return the caller's arrays, in the order of the tensors.
+
+    Raises
+    ------
+    InvalidArgument
+        If one is missing or does not fit.
+    """
+    chosen: Arrays = []
+    for stored, target in zip(tensors, targets, strict=True):
+        name = stored.record.name
+        if name not in arrays:
+            raise InvalidArgument(f"out: no array for tensor {name!r}")
+        chosen.append(fitting(arrays[name], stored, row_range(stored, None)[2], target))
+    return chosen
 
 
 def _size(stored: StoredTensor, target: FloatFormat | None) -> int:

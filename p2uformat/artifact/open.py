@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,8 @@ from p2uformat.artifact.catalog import StoredTensor
 from p2uformat.artifact.complete import is_complete
 from p2uformat.artifact.contents import Contents
 from p2uformat.artifact.formats import DTypeLike, converted, float_format, target_format
-from p2uformat.artifact.load import allocate_all, load_blocks
-from p2uformat.artifact.rows import allocate, row_range
+from p2uformat.artifact.load import allocate_all, given, load_blocks
+from p2uformat.artifact.rows import allocate, fitting, row_range
 from p2uformat.artifact.source import SourceFile, source_files
 from p2uformat.artifact.summary import Shares, bound, relative_error, summarize
 from p2uformat.artifact.types import Summary, TensorInfo
@@ -158,6 +159,7 @@ class Artifact(Closing):
         tier: str | None = None,
         rows: slice | tuple[int, int] | None = None,
         dtype: DTypeLike | None = None,
+        out: NDArray[Any] | None = None,
     ) -> NDArray[np.generic]:
         """Return a tensor, or some of its rows.
 
@@ -173,6 +175,10 @@ class Artifact(Closing):
             Range of the first axis, as Python slices do it, without a step.
         dtype : str or numpy.dtype, optional
             Another float dtype to round to, once. The source's by default.
+        out : ndarray, optional
+            Receives the values, and is returned: an array of the right shape and dtype, in C order.
+            Memory that was used before is much faster to fill than fresh memory. After an error
+            what it holds is not defined.
 
         Returns
         -------
@@ -188,13 +194,17 @@ class Artifact(Closing):
             If the file ends before what was asked for.
         CorruptData
             If a chunk that is needed is damaged; the error says where.
+        InvalidArgument
+            If `out` does not fit.
         """
         stored = self._contents.catalog.tensor(name)
         number = self._best_tier() if tier is None else self._contents.tier_number(tier)
         self._check_part(stored, number)
         target = None if dtype is None else target_format(stored, dtype)
         start, stop, shape = row_range(stored, rows)
-        out = allocate(stored, shape, target)
+        out = (
+            allocate(stored, shape, target) if out is None else fitting(out, stored, shape, target)
+        )
         try:
             self._fill(out, stored, number, target, start, stop)
         except Incomplete as error:
@@ -206,6 +216,7 @@ class Artifact(Closing):
         tier: str | None = None,
         dtype: DTypeLike | None = None,
         names: Iterable[str] | None = None,
+        out: Mapping[str, NDArray[Any]] | None = None,
     ) -> dict[str, NDArray[np.generic]]:
         """Return many tensors at once, decoded on all threads.
 
@@ -217,6 +228,8 @@ class Artifact(Closing):
             Another float dtype to round float tensors to, once.
         names : iterable of str, optional
             All tensors that are part of the tier by default.
+        out : mapping of str to ndarray, optional
+            Arrays to receive the values, as in `get`, one for each tensor that is asked for.
 
         Returns
         -------
@@ -246,7 +259,7 @@ class Artifact(Closing):
         for stored in tensors:
             self._check_part(stored, number)
         targets = [converted(stored, wanted) for stored in tensors]
-        arrays = allocate_all(tensors, targets)
+        arrays = allocate_all(tensors, targets) if out is None else given(out, tensors, targets)
         try:
             load_blocks(self._contents.reader, tensors, targets, arrays, number, self._threads)
         except Incomplete as error:

@@ -12,7 +12,7 @@ from p2uformat.errors import InvalidArgument, LimitExceeded, StoreUnavailable
 from p2uformat.floats import FloatFormat
 from p2uformat.tensor import numpy_dtype
 
-__all__ = ["allocate", "row_range"]
+__all__ = ["allocate", "fitting", "row_range"]
 
 
 def row_range(
@@ -66,9 +66,8 @@ def allocate(
     StoreUnavailable
         If there is not enough memory.
     """
-    dtype = target.numpy if target is not None else numpy_dtype(stored.record.dtype)
     try:
-        return np.empty(shape, np.dtype(np.uint8) if dtype is None else dtype)
+        return np.empty(shape, _result_dtype(stored, target))
     except ValueError as error:
         raise LimitExceeded(
             f"no array can have the shape {shape}", tensor=stored.record.name
@@ -77,3 +76,33 @@ def allocate(
         raise StoreUnavailable(
             f"not enough memory for tensor {stored.record.name!r}", hint="read fewer rows"
         ) from error
+
+
+def _result_dtype(stored: StoredTensor, target: FloatFormat | None) -> np.dtype[np.generic]:
+    dtype = target.numpy if target is not None else numpy_dtype(stored.record.dtype)
+    return np.dtype(np.uint8) if dtype is None else dtype
+
+
+def fitting(
+    out: object, stored: StoredTensor, shape: tuple[int, ...], target: FloatFormat | None
+) -> NDArray[np.generic]:
+    """Return an array of the caller's, if it can hold a result.
+
+    Raises
+    ------
+    InvalidArgument
+        If it is none, has another shape or dtype, or is not in C order and writable.
+    """
+    name, dtype = stored.record.name, _result_dtype(stored, target)
+    if not isinstance(out, np.ndarray):
+        raise InvalidArgument(
+            f"out: expected an array for tensor {name!r}, got {type(out).__name__}"
+        )
+    if out.shape != shape or out.dtype != dtype:
+        raise InvalidArgument(
+            f"out: expected {dtype} of shape {shape} for tensor {name!r},"
+            f" got {out.dtype} of shape {out.shape}"
+        )
+    if not out.flags.c_contiguous or not out.flags.writeable:
+        raise InvalidArgument(f"out: the array for tensor {name!r} is not in C order and writable")
+    return out

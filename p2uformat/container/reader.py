@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -33,6 +33,7 @@ from p2uformat.manifest import (
 __all__ = ["Container", "Page", "TableFault"]
 
 _ENTRY_BYTES: Final = 8
+Room = Callable[[int], memoryview]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +158,15 @@ class Container:
         """Return whether a chunk lies whole inside the bytes that are here."""
         return self.offsets[page][index] + self.entry(page, index).length <= self.size
 
-    def chunk(self, page: int, index: int) -> bytes:
+    def chunk(self, page: int, index: int, room: Room | None = None) -> bytes | memoryview:
         """Return the bytes of a chunk, checked against its id.
+
+        Parameters
+        ----------
+        page, index : int
+            The chunk.
+        room : callable, optional
+            Returns memory for so many bytes, to be read into; fresh memory by default.
 
         Raises
         ------
@@ -171,7 +179,12 @@ class Container:
         if not self.held(page, index):
             self._check_bounds(offset, entry.length)
             raise Incomplete(f"the file ends before the chunk at offset {offset}")
-        data = self.file.read(offset, entry.length)
+        data: bytes | memoryview
+        if room is None:
+            data = self.file.read(offset, entry.length)
+        else:
+            view = room(entry.length)
+            data = view[: self.file.readinto(offset, view)]
         got = digest(data)
         if got != entry.id:
             raise mismatch("chunk", offset, entry.id, got, self.file.path)

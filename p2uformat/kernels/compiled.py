@@ -14,7 +14,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from p2uformat.codec.frame import parse_frame
 from p2uformat.floats import FORMATS, FloatFormat
 from p2uformat.kernels.interface import Buffer
 from p2uformat.kernels.reference import NumpyKernels
@@ -58,12 +57,6 @@ class CompiledKernels(NumpyKernels):
         number = _EXACT if target is None else _TARGET.get(target.name)
         if number is None:
             return False
-        helped: list[object] = []
-        for codec, chunk in layers:
-            numbers = self._native.streams_to_help(codec, chunk)
-            if numbers is None:
-                return False
-            helped += (codec, chunk, _decompressed(codec, chunk, numbers) if numbers else ())
         lossy = len(layers) - (target is None)
         done: bool = self._native.read_block(
             _FORMAT[spec.format.name],
@@ -71,7 +64,7 @@ class CompiledKernels(NumpyKernels):
             spec.segment,
             spec.planes,
             spec.widths[: lossy - 1],
-            tuple(helped),
+            tuple(item for layer in layers for item in layer),
             number,
             *spec.deltas[lossy - 1],
             _scratch(3 * spec.weights),
@@ -114,12 +107,6 @@ class CompiledKernels(NumpyKernels):
             *_block(spec, base, digits), rest[0], tuple(rest[1:-1]), rest[-1], out
         ):
             super().exact(spec, base, digits, rest, out)
-
-
-def _decompressed(codec: int, chunk: Buffer, numbers: Sequence[int]) -> tuple[object, ...]:
-    """Return the streams that are more than Huffman code, decompressed, each behind its number."""
-    frame = parse_frame(codec, chunk)
-    return tuple(item for number in numbers for item in (number, frame.stream(number)))
 
 
 def _scratch(size: int) -> NDArray[np.uint8]:
