@@ -3,20 +3,6 @@
 
 #include "ladder.h"
 
-u32 p2u_bits_before(const u8 *data, i64 end, int count)
-{
-    i64 low = end - count;
-    u64 value = 0;
-    if (end <= 0 || count == 0)
-        return 0;
-    i64 first = low > 0 ? low >> 3 : 0;
-    for (i64 byte = first; 8 * byte < end; byte++)
-        value |= (u64)data[byte] << (8 * (byte - first));
-    /* Bits at and above `end` go; then the value stands at the bit `low`. */
-    value &= ((u64)1 << (end - 8 * first)) - 1;
-    return (u32)(low >= 0 ? value >> (low - 8 * first) : value << -low);
-}
-
 /* 4.1.1: one count after the other, each in as few bits as what remains allows. */
 static int next_count(const u8 *data, size_t length, u64 *at, int remaining)
 {

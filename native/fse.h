@@ -22,6 +22,20 @@ int p2u_fse_build(fse_table *table, int log, const i16 *counts, int symbols);
 void p2u_fse_single(fse_table *table, u8 symbol);
 
 /* `count` bits (at most 25) before the bit `end`; those before the first are zeros. */
-u32 p2u_bits_before(const u8 *data, i64 end, int count);
+P2U_INLINE u32 p2u_bits_before(const u8 *data, i64 end, int count)
+{
+    i64 low = end - count;
+    if (end >= 64) {
+        i64 first = ((end + 7) >> 3) - 8;
+        return (u32)(load64(data + first) >> (low - 8 * first) & (((u64)1 << count) - 1));
+    }
+    if (end <= 0 || count == 0)
+        return 0;
+    u64 value = 0;
+    for (i64 byte = 0; 8 * byte < end; byte++)
+        value |= (u64)data[byte] << (8 * byte);
+    value &= ((u64)1 << end) - 1;
+    return (u32)(low >= 0 ? value >> low : value << -low);
+}
 
 #endif

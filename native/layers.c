@@ -1,5 +1,6 @@
 /* What every reader checks of the lossy layers, and sparse blocks without their zeros. */
 #include "block.h"
+#include "count.h"
 #include "ladder.h"
 
 /* Limit of SPEC.md, section 12. */
@@ -38,20 +39,21 @@ static int outliers_are_sound(const p2u_block *b)
     return 1;
 }
 
+static void count_symbols(const u8 *symbols, size_t count, size_t *outliers, size_t *zeros)
+{
+#if P2U_X86
+    if (p2u_level() != LEVEL_PORTABLE) {
+        p2u_count_symbols_avx2(symbols, count, outliers, zeros);
+        return;
+    }
+#endif
+    p2u_count_symbols_portable(symbols, count, outliers, zeros);
+}
+
 int p2u_base_is_sound(const p2u_block *b)
 {
     size_t found = 0, top = 0;
-    for (size_t i = 0; i < b->weights; ) {
-        /* Bytes count in bytes for as long as they cannot overflow, which is what vectorises. */
-        size_t stop = i + 128 < b->weights ? i + 128 : b->weights;
-        u8 outliers = 0, tops = 0;
-        for (; i < stop; i++) {
-            outliers += b->symbols[i] == OUTLIER;
-            tops += b->symbols[i] == PLUS_ZERO;
-        }
-        found += outliers;
-        top += tops;
-    }
+    count_symbols(b->symbols, b->weights, &found, &top);
     if (found != b->outliers || (top && !b->sparse))
         return 0;
     return steps_are_sound(b) && outliers_are_sound(b);

@@ -1,6 +1,7 @@
 /* RFC 8878, 3.1.1.3.1: literals, plain, repeated, or by Huffman's code. */
 #include "literals.h"
 
+#include "fse.h"
 #include "huffman_streams.h"
 #include "ladder.h"
 
@@ -43,34 +44,31 @@ static int open_backward(backward *stream, const u8 *start, size_t length)
     return 1;
 }
 
-/* The next `count` bits (at most 11), zeros where the stream has ended; they are not taken. */
-P2U_INLINE u32 peek(const backward *stream, int count)
-{
-    i64 low = stream->bits - count;
-    if (low >= 0) {
-        const u8 *p = stream->start + (low >> 3);
-        u32 window = p[0];
-        for (int have = 8 - (int)(low & 7), i = 1; have < count; have += 8, i++)
-            window |= (u32)p[i] << (8 * i);
-        return window >> (low & 7) & ((1u << count) - 1);
-    }
-    if (stream->bits <= 0)
-        return 0;
-    u32 window = 0;
-    for (int i = 0; i <= (int)(stream->bits - 1) >> 3; i++)
-        window |= (u32)stream->start[i] << (8 * i);
-    return (window & ((1u << stream->bits) - 1)) << -low;
-}
-
 /* One symbol after the other to the very end of the stream. */
 static int finish_stream(backward *stream, const huffman_table *table, u8 *out, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
-        u32 entry = table->single[peek(stream, table->log)];
+    size_t i = 0;
+    int log = table->log;
+    for (; i < count && stream->bits >= 64; i++) {
+        u32 entry = table->single[p2u_bits_before(stream->start, stream->bits, log)];
         out[i] = (u8)entry;
         stream->bits -= (i64)(entry >> 8);
     }
-    return stream->bits == 0;
+    /* What is left fits a word: the next bits at its top, zeros behind the last. */
+    i64 bits = stream->bits;
+    u64 window = 0;
+    if (i < count && bits > 0) {
+        for (i64 byte = 0; 8 * byte < bits; byte++)
+            window |= (u64)stream->start[byte] << (8 * byte);
+        window <<= 64 - bits;
+    }
+    for (; i < count; i++) {
+        u32 entry = table->single[window >> (64 - log)];
+        out[i] = (u8)entry;
+        window <<= entry >> 8;
+        bits -= (i64)(entry >> 8);
+    }
+    return bits == 0;
 }
 
 static four_streams_function *chosen_streams(void)

@@ -141,7 +141,7 @@ P2U_INLINE u32 RUN_NAME(zeros)(const p2u_block *b, const u32 *words, const u32 *
 
 /* One tile. `bits` may be read 8 bytes beyond what the tile can use. */
 static int RUN_NAME(tile)(p2u_merge_state *s, size_t start, size_t count, int step,
-                          const SHAPE *shape, const u8 *bits, u64 *at)
+                          const SHAPE *shape, const u8 *bits, u64 *at, u8 *out)
 {
     const p2u_block *b = s->block;
     u8 room[TILE + 8];
@@ -155,7 +155,6 @@ static int RUN_NAME(tile)(p2u_merge_state *s, size_t start, size_t count, int st
     u32 magnitude = b->format.itemsize == 2 ? 0x7fff : 0x7fffffff;
     if (b->format.itemsize == 2) {
         bad |= RUN_NAME(zeros)(b, words, found, count, magnitude);
-        u8 *out = s->out + 2 * start;
         for (size_t i = 0; i < count; i++)
             store16(out + 2 * i, (u16)(words[i] | found[i]));
         return bad ? DECLINED : DONE;
@@ -169,7 +168,6 @@ static int RUN_NAME(tile)(p2u_merge_state *s, size_t start, size_t count, int st
         }
     }
     bad |= RUN_NAME(zeros)(b, words, found, count, magnitude);
-    u8 *out = s->out + 4 * start;
     for (size_t i = 0; i < count; i++)
         store32(out + 4 * i, words[i] | found[i]);
     return bad ? DECLINED : DONE;
@@ -227,9 +225,9 @@ static int RUN_NAME(usual_tile)(p2u_merge_state *s, const u8 *symbols, const u8 
 
 /* Fewer weights than a tile: a copy with harmless ones behind them. */
 static int RUN_NAME(usual_part)(p2u_merge_state *s, size_t start, size_t count,
-                                const usual_shape *shape, const u8 *bits, u64 *at)
+                                const usual_shape *shape, const u8 *bits, u64 *at, u8 *out)
 {
-    u8 symbols[TILE], nibbles[TILE / 2], planes[2][TILE], out[4 * TILE];
+    u8 symbols[TILE], nibbles[TILE / 2], planes[2][TILE], made[4 * TILE];
     const u8 *both[2] = {planes[0], planes[1]};
     size_t size = (size_t)s->block->format.itemsize, padded = (count + 63) & ~(size_t)63;
     memset(symbols, 1, sizeof symbols); /* neither zero nor an outlier */
@@ -241,35 +239,54 @@ static int RUN_NAME(usual_part)(p2u_merge_state *s, size_t start, size_t count,
         memcpy(planes[j], s->rest->planes[j].data + start, count);
     if (count % 2)
         nibbles[count / 2] &= 15;
-    int status = RUN_NAME(usual_tile)(s, symbols, nibbles, both, count, padded, shape, bits, at, out);
-    memcpy(s->out + start * size, out, count * size);
+    int status = RUN_NAME(usual_tile)(s, symbols, nibbles, both, count, padded, shape, bits, at, made);
+    memcpy(out, made, count * size);
     return status;
 }
 
 static int RUN_NAME(usual)(p2u_merge_state *s, size_t start, size_t count,
-                           const usual_shape *shape, const u8 *bits, u64 *at)
+                           const usual_shape *shape, const u8 *bits, u64 *at, u8 *out)
 {
     if (count < TILE)
-        return RUN_NAME(usual_part)(s, start, count, shape, bits, at);
+        return RUN_NAME(usual_part)(s, start, count, shape, bits, at, out);
     const u8 *planes[2] = {NULL, NULL};
     for (int j = 0; j < s->block->planes; j++)
         planes[j] = s->rest->planes[j].data + start;
     return RUN_NAME(usual_tile)(s, s->symbols + start, s->block->digits[0].data + start / 2, planes,
-                                TILE, TILE, shape, bits, at,
-                                s->out + start * (size_t)s->block->format.itemsize);
+                                TILE, TILE, shape, bits, at, out);
 }
 #endif
 
 /* One tile by the fastest way that covers it. */
 P2U_INLINE int RUN_NAME(any_tile)(p2u_merge_state *s, size_t start, size_t count, int step,
-                                  const SHAPE *shape, const void *usual, const u8 *bits, u64 *at)
+                                  const SHAPE *shape, const void *usual, const u8 *bits, u64 *at,
+                                  u8 *out)
 {
 #if USUAL
-    if (usual)
-        return RUN_NAME(usual)(s, start, count, usual, bits, at);
+    if (usual && start % 2 == 0)
+        return RUN_NAME(usual)(s, start, count, usual, bits, at, out);
 #endif
     (void)usual;
-    return RUN_NAME(tile)(s, start, count, step, shape, bits, at);
+    return RUN_NAME(tile)(s, start, count, step, shape, bits, at, out);
+}
+
+/* The same, with the bits from where they can be read without care. */
+static int RUN_NAME(next_tile)(p2u_merge_state *s, size_t start, size_t count, int step,
+                               const SHAPE *shape, const void *usual, u8 *out)
+{
+    enum { MOST = TILE * 14 / 8 + 16 };
+    const p2u_bytes *bits = &s->rest->bits;
+    size_t first = (size_t)(s->bit >> 3);
+    if (first + MOST <= bits->length)
+        return RUN_NAME(any_tile)(s, start, count, step, shape, usual, bits->data, &s->bit, out);
+    /* Near the end they come from a copy with zeros behind it. */
+    u8 tail[2 * MOST] = {0};
+    u64 at = s->bit & 7;
+    if (first < bits->length)
+        memcpy(tail, bits->data + first, bits->length - first);
+    int status = RUN_NAME(any_tile)(s, start, count, step, shape, usual, tail, &at, out);
+    s->bit += at - (s->bit & 7);
+    return s->bit > 8 * (u64)bits->length ? DECLINED : status;
 }
 
 int RUN(p2u_merge_state *s, size_t start, size_t count, int step)
@@ -280,30 +297,28 @@ int RUN(p2u_merge_state *s, size_t start, size_t count, int step)
         return p2u_merge_run_plain(s, start, count, step);
 #if USUAL
     usual_shape own;
-    if (start % 2 == 0 && !s->block->sparse && usual_shape_of(s, step, &own))
+    if (!s->block->sparse && usual_shape_of(s, step, &own))
         usual = &own;
 #endif
-    const p2u_bytes *bits = &s->rest->bits;
-    enum { MOST = TILE * 14 / 8 + 16 };
+    u8 made[4 * TILE];
+    size_t size = (size_t)s->block->format.itemsize;
+    int stream = can_stream(s->out, size, s->block->weights);
     for (size_t done = 0; done < count; ) {
+        u8 *out = s->out + (start + done) * size;
         size_t part = count - done < TILE ? count - done : TILE;
-        size_t first = (size_t)(s->bit >> 3);
-        int status;
-        if (first + MOST <= bits->length) {
-            status = RUN_NAME(any_tile)(s, start + done, part, step, &shape, usual, bits->data,
-                                        &s->bit);
-        } else {
-            /* Near the end the bits are read from a copy with zeros behind it. */
-            u8 tail[2 * MOST] = {0};
-            u64 at = s->bit & 7;
-            if (first < bits->length)
-                memcpy(tail, bits->data + first, bits->length - first);
-            status = RUN_NAME(any_tile)(s, start + done, part, step, &shape, usual, tail, &at);
-            s->bit += at - (s->bit & 7);
-        }
-        if (status != DONE || s->bit > 8 * (u64)bits->length)
+        size_t short_of = to_alignment(out, size, s->block->weights);
+        if (stream && short_of)
+            part = short_of < part ? short_of : part;
+        int past = stream && !short_of;
+        int status = RUN_NAME(next_tile)(s, start + done, part, step, &shape, usual,
+                                         past ? made : out);
+        if (status != DONE)
             return DECLINED;
+        if (past)
+            stream_out(out, made, part * size);
         done += part;
     }
+    if (stream)
+        stream_end();
     return DONE;
 }

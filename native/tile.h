@@ -29,6 +29,42 @@ P2U_INLINE u32 f16_word(float v)
     return v >= 65520.0f ? 0x7c00 : word;
 }
 
+/* Large outputs go past the caches: storing into memory that is not there would read it first. */
+enum { STREAM_FROM = 1 << 18 };
+
+#if defined(TARGET_LEVEL) && P2U_X86
+/* Copy a tile; `to` is aligned to 64 bytes. The caller fences. */
+P2U_INLINE void stream_out(u8 *to, const u8 *from, size_t bytes)
+{
+    size_t i = 0;
+    for (; i + 64 <= bytes; i += 64) {
+        __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)(from + i));
+        __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)(from + i + 32));
+        _mm256_stream_si256((__m256i *)(void *)(to + i), a);
+        _mm256_stream_si256((__m256i *)(void *)(to + i + 32), b);
+    }
+    memcpy(to + i, from + i, bytes - i);
+}
+P2U_INLINE void stream_end(void) { _mm_sfence(); }
+#define CAN_STREAM 1
+#else
+P2U_INLINE void stream_out(u8 *to, const u8 *from, size_t bytes) { memcpy(to, from, bytes); }
+P2U_INLINE void stream_end(void) {}
+#define CAN_STREAM 0
+#endif
+
+/* How many weights bring an output to 64 bytes; 0 if none do, or it is not worth the while. */
+P2U_INLINE size_t to_alignment(const u8 *out, size_t size, size_t weights)
+{
+    size_t over = (size_t)(uintptr_t)out & 63;
+    return over % size || weights * size < STREAM_FROM ? 0 : ((64 - over) & 63) / size;
+}
+
+P2U_INLINE int can_stream(const u8 *out, size_t size, size_t weights)
+{
+    return CAN_STREAM && weights * size >= STREAM_FROM && ((uintptr_t)out & 63) % size == 0;
+}
+
 /* Digits of `count` live weights from `start` on, joined over all tiers; together at most 8 bits.
  * `room` holds TILE + 2 bytes; returns where in it they begin.
  */

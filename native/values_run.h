@@ -7,6 +7,10 @@
  */
 #include "tile.h"
 
+#ifndef LOOKUP
+#define LOOKUP 0 /* 1: `lookup` does the base tier by tables */
+#endif
+
 typedef struct {
     float scale;    /* 2^(Kt - 8) */
     float lowest;   /* at least what 2^floor(log2 n) is: half a step for n = 0, subnormals */
@@ -57,7 +61,8 @@ P2U_INLINE void RUN_NAME(magnitudes)(const u8 *symbols, const u8 *low, size_t co
     }
 }
 
-static void RUN_NAME(tile)(p2u_values_state *s, size_t start, size_t count, const SHAPE *shape)
+static void RUN_NAME(tile)(p2u_values_state *s, size_t start, size_t count, const SHAPE *shape,
+                           u8 *out)
 {
     u8 room[TILE + 8];
     float values[TILE];
@@ -65,29 +70,67 @@ static void RUN_NAME(tile)(p2u_values_state *s, size_t start, size_t count, cons
     const u8 *low = tile_digits(s->block, start, count, room);
     RUN_NAME(magnitudes)(symbols, low, count, s->digits, shape, values);
     if (s->target == TO_F32) {
-        u8 *out = s->out + 4 * start;
         for (size_t i = 0; i < count; i++)
             store32(out + 4 * i, float_bits(values[i]) | (u32)(symbols[i] & 128) << 24);
     } else if (s->target == TO_BF16) {
-        u8 *out = s->out + 2 * start;
         for (size_t i = 0; i < count; i++)
             store16(out + 2 * i, (u16)(bf16_word(values[i]) | (u32)(symbols[i] & 128) << 8));
     } else {
-        u8 *out = s->out + 2 * start;
         for (size_t i = 0; i < count; i++)
             store16(out + 2 * i, (u16)(f16_word(values[i]) | (u32)(symbols[i] & 128) << 8));
     }
 }
+
+#if LOOKUP
+/* The base tier has 128 magnitudes: tables of their bytes, built by the rule itself. */
+static void RUN_NAME(tables)(const p2u_values_state *s, const SHAPE *shape, u8 planes[4][128])
+{
+    u8 symbols[128], low[128] = {0};
+    float values[128];
+    for (int m = 0; m < 128; m++)
+        symbols[m] = (u8)m;
+    RUN_NAME(magnitudes)(symbols, low, 128, 0, shape, values);
+    for (int m = 0; m < 128; m++) {
+        u32 word = s->target == TO_F32    ? float_bits(values[m])
+                   : s->target == TO_BF16 ? bf16_word(values[m])
+                                          : f16_word(values[m]);
+        for (int j = 0; j < 4; j++)
+            planes[j][m] = (u8)(word >> (8 * j));
+    }
+}
+#endif
 
 int RUN(p2u_values_state *s, size_t start, size_t count, int step)
 {
     SHAPE shape;
     if (!RUN_NAME(shape)(s, step, &shape))
         return DECLINED;
+#if LOOKUP
+    u8 planes[4][128];
+    if (s->digits == 0)
+        RUN_NAME(tables)(s, &shape, planes);
+#endif
+    u8 made[4 * TILE];
+    size_t size = s->target == TO_F32 ? 4 : 2;
+    int stream = can_stream(s->out, size, s->block->weights);
     for (size_t done = 0; done < count; ) {
+        u8 *out = s->out + (start + done) * size;
         size_t part = count - done < TILE ? count - done : TILE;
-        RUN_NAME(tile)(s, start + done, part, &shape);
+        size_t short_of = to_alignment(out, size, s->block->weights);
+        if (stream && short_of)
+            part = short_of < part ? short_of : part;
+        int past = stream && !short_of;
+#if LOOKUP
+        if (s->digits == 0)
+            lookup(planes, s->symbols + start + done, part, size, past ? made : out);
+        else
+#endif
+            RUN_NAME(tile)(s, start + done, part, &shape, past ? made : out);
+        if (past)
+            stream_out(out, made, part * size);
         done += part;
     }
+    if (stream)
+        stream_end();
     return DONE;
 }
