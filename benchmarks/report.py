@@ -130,7 +130,9 @@ def tally(checks: Sequence[Check]) -> str:
     aims = [check for check in checks if check.aim is not None]
     reached = sum(check.verdict == "aim reached" for check in aims)
     met = f"{sum(check.passed for check in checks)} of {len(checks)} met"
-    return f"{met}; of the {len(aims)} that aim further, {reached} are there." if aims else f"{met}."
+    return (
+        f"{met}; of the {len(aims)} that aim further, {reached} are there." if aims else f"{met}."
+    )
 
 
 def section_markdown(section: Section) -> str:
