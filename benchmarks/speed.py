@@ -44,7 +44,7 @@ def run(checkpoints: Sequence[Checkpoint], work: Path, repeats: int = 5) -> Sect
     alone, together, in_memory = _measure(checkpoints, work, repeats)
     tables = [_table("One core, one thread", alone, _note(repeats, in_memory=in_memory))]
     tables.append(_levels_table(alone))
-    note = f"The same on {cores()} cores. Peers that know threads use all of them."
+    note = f"The same on {cores()} cores. Peers that know threads use all of them, memcpy one."
     tables.append(_table("All cores", together, note))
     checks = [check for each in alone for check in one_core_checks(each)]
     return Section("speed", "Speed", tables, checks + _gains(together))
