@@ -15,6 +15,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 import p2uformat
 
 #: Where Linux keeps files in memory.
@@ -68,7 +70,7 @@ def once(call: Call) -> float:
     """Run a call once and return its seconds; its result is freed after the clock stopped."""
     with using_kernels(call.kernels):
         argument = call.prepare()
-        _give_back_free_memory()
+        _level_memory(2 * call.size)
         collecting = gc.isenabled()
         gc.disable()
         try:
@@ -88,14 +90,16 @@ def rates(calls: Sequence[Call], seconds: dict[str, float]) -> dict[str, float]:
     return {call.name: call.size / seconds[call.name] for call in calls if call.size}
 
 
-def _give_back_free_memory() -> None:
-    """Let no call find pages that the one before it has already touched.
+def _level_memory(size: int) -> None:
+    """Let every call find memory as the others do, whatever ran before it.
 
-    A first touch costs more than a copy on many machines, and an allocator keeps or returns a
-    freed buffer by its size: without this a tool would be fast or slow by what ran before it.
+    A first touch of a page costs more than a copy on many machines. An allocator keeps or returns
+    a freed buffer by its size, so what it kept goes back; and the system hands out pages that were
+    in use a moment ago faster than those it has to look for, so it gets `size` bytes of the former.
     """
     if _trim is not None:
         _trim(0)
+    np.empty(size, np.uint8).fill(1)
 
 
 def _find_trim() -> Callable[[int], int] | None:
