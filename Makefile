@@ -20,7 +20,7 @@ help:
 	@echo "make demo    pack a real model, verify it, rebuild every tier, measure each (writes demo-output/)"
 	@echo "make test    every test"
 	@echo "make lint    ruff, mypy --strict, import-linter"
-	@echo "make bench   sizes, errors, speed beside other formats (writes benchmarks/RESULTS.md)"
+	@echo "make bench   sizes, errors, speed, memory beside other formats (writes benchmarks/RESULTS.md)"
 	@echo "make soak    the long damage tests"
 	@echo "make wheel   build the wheel and check what it holds"
 

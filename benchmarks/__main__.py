@@ -12,11 +12,24 @@ from importlib import metadata
 from pathlib import Path
 
 import p2uformat
-from benchmarks import accuracy, errors, memory, peers, plots, pruned, report, sizes, sources, speed
+from benchmarks import (
+    accuracy,
+    errors,
+    growth,
+    peers,
+    plots,
+    pruned,
+    real,
+    report,
+    sizes,
+    sources,
+    speed,
+    timing,
+)
 
 HERE = Path(__file__).resolve().parent
-SECTIONS = ("sizes", "q4-error", "accuracy", "pruned", "speed", "memory")
-PACKAGES = ("numpy", "zstandard", "blake3", "zipnn", "pcodec", "gguf")
+SECTIONS = ("sizes", "q4-error", "accuracy", "pruned", "speed", "real", "growth")
+PACKAGES = ("numpy", "zstandard", "blake3", "zipnn", "pcodec", "blosc2", "gguf", "safetensors")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,14 +42,15 @@ def main(argv: list[str] | None = None) -> int:
     drawn = plots.draw(folder, sections) if peers.has("matplotlib") else []
     report.write(folder, sections, _preface(drawn), _environment())
     checks = [check for section in sections for check in section.checks]
-    print(report.markdown_table(["figure", "target", "measured", ""], report.check_rows(checks)))
+    print(report.markdown_table(report.CHECK_COLUMNS, report.check_rows(checks)))
+    print(report.tally(checks))
     return 1 if options.strict and not all(check.passed for check in checks) else 0
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
-    parser.add_argument("--large", action="store_true", help="also memory on 4 GiB (12 GB of disk)")
+    parser.add_argument("--large", action="store_true", help="also growth to 4 GiB (12 GB of disk)")
     parser.add_argument("--strict", action="store_true", help="fail when a target is missed")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each call")
     parser.add_argument("--output", default=str(HERE), help="folder for the report")
@@ -47,17 +61,18 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 def _measure(options: argparse.Namespace, work: Path) -> list[report.Section]:
     casts = sources.minilm_casts(work)
     data = sources.data_folder()
+    sizes_of_growth = (*growth.SIZES, growth.LARGE) if options.large else growth.SIZES
     sections: dict[str, Callable[[], report.Section]] = {
         "sizes": lambda: sizes.run(casts, work),
         "accuracy": lambda: accuracy.run(accuracy.tasks(data), work),
         "pruned": lambda: pruned.run(work),
         "speed": lambda: speed.run(casts, work, options.repeats),
+        "real": lambda: real.run(real.largest(sources.real_models(data)), work, options.repeats),
+        "growth": lambda: growth.run(work, sizes_of_growth),
     }
     if peers.has("gguf"):
         models = sources.real_models(data) + casts
         sections["q4-error"] = lambda: errors.run(models, work)
-    if options.large:
-        sections["memory"] = lambda: memory.run(work)
     wanted = [name for name in SECTIONS if name in options.only and name in sections]
     return [_timed(name, sections[name]) for name in wanted]
 
@@ -73,9 +88,11 @@ def _environment() -> dict[str, str]:
     versions = {name: _version(name) for name in PACKAGES}
     return {
         "p2uformat": p2uformat.__version__,
+        "kernels": p2uformat.kernels_in_use(),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
+        "cores": str(timing.cores()),
     } | {name: version for name, version in versions.items() if version}
 
 

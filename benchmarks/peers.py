@@ -17,7 +17,7 @@ from unittest import mock
 import numpy as np
 import zstandard
 
-from benchmarks.sources import Array, is_float, quantized
+from benchmarks.sources import DTYPES, Array, is_float, quantized
 
 ZIPNN_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 PCODEC_DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
@@ -25,11 +25,30 @@ PCODEC_DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 @dataclass(frozen=True, slots=True)
 class Lossless:
-    """A one-shot lossless compressor for the bytes of a whole checkpoint."""
+    """A one-shot lossless compressor for the bytes of a whole checkpoint.
+
+    Parameters
+    ----------
+    name
+        What to print.
+    encode, decode
+        What the package does, as it does it.
+    own
+        Makes an input that `encode` or `decode` may write to.
+    """
 
     name: str
-    compress: Callable[[bytes], bytes]
-    decompress: Callable[[bytes], bytes]
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any], Any]
+    own: Callable[[bytes], Any] = lambda data: data
+
+    def compress(self, data: bytes) -> bytes:
+        """Compress bytes."""
+        return bytes(self.encode(self.own(data)))
+
+    def decompress(self, data: bytes) -> bytes:
+        """Return the bytes again."""
+        return bytes(self.decode(self.own(data)))
 
 
 def has(package: str) -> bool:
@@ -37,13 +56,18 @@ def has(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def lossless(dtype: str) -> list[Lossless]:
-    """List the compressors that are installed and know `dtype`, zstd first."""
-    found = [zstd(3)]
+def lossless(dtype: str, threads: int = 1) -> list[Lossless]:
+    """List the compressors that are installed and know `dtype`, zstd first.
+
+    Those that can use several threads are given `threads`.
+    """
+    found = [zstd(3, threads if threads > 1 else 0)]
     if has("zipnn") and dtype in ZIPNN_DTYPES:
-        found.append(zipnn(dtype))
+        found.append(zipnn(dtype, threads))
     if has("pcodec") and dtype in PCODEC_DTYPES:
         found.append(pcodec(dtype))
+    if has("blosc2"):
+        found.append(blosc2(dtype, threads))
     return found
 
 
@@ -56,21 +80,24 @@ def zstd(level: int, threads: int = 0) -> Lossless:
     )
 
 
-def zipnn(dtype: str) -> Lossless:
-    """Return zipnn on bytes, one thread."""
+def zipnn(dtype: str, threads: int = 1) -> Lossless:
+    """Return zipnn on bytes."""
     with _torch_stand_in(), warnings.catch_warnings():
         # A new torch complains about what zipnn does on import; that is not ours to mend.
         warnings.simplefilter("ignore")
         package = importlib.import_module("zipnn")
 
     def codec() -> Any:  # noqa: ANN401 - zipnn has no types
-        return package.ZipNN(input_format="byte", bytearray_dtype=ZIPNN_DTYPES[dtype], threads=1)
+        return package.ZipNN(
+            input_format="byte", bytearray_dtype=ZIPNN_DTYPES[dtype], threads=threads
+        )
 
     # zipnn reorders its input in place: without a fresh buffer a second call sees other bytes.
     return Lossless(
         "zipnn",
-        lambda data: bytes(codec().compress(bytearray(data))),
-        lambda data: bytes(codec().decompress(bytearray(data))),
+        lambda data: codec().compress(data),
+        lambda data: codec().decompress(data),
+        bytearray,
     )
 
 
@@ -104,10 +131,37 @@ def pcodec(dtype: str, level: int = 8) -> Lossless:
         values = np.frombuffer(data[:whole], width)
         return bytes(standalone.simple_compress(values, config)) + data[whole:]
 
-    def decompress(data: bytes) -> bytes:
-        return bytes(standalone.simple_decompress(data).tobytes())
+    return Lossless(f"pcodec level {level}", compress, standalone.simple_decompress)
 
-    return Lossless(f"pcodec level {level}", compress, decompress)
+
+def blosc2(dtype: str, threads: int = 1) -> Lossless:
+    """Return blosc2 with its byte shuffle in front of zstd, at its default level."""
+    package = importlib.import_module("blosc2")
+    settings = {
+        "codec": package.Codec.ZSTD,
+        "filters": [package.Filter.SHUFFLE],
+        "typesize": DTYPES[dtype].itemsize,
+        "nthreads": threads,
+    }
+    return Lossless(
+        "blosc2 zstd",
+        lambda data: package.compress2(data, **settings),
+        lambda data: package.decompress2(data, nthreads=threads),
+    )
+
+
+def safetensors_load(path: Path) -> Callable[[], object]:
+    """Return a call that loads a safetensors file with its own package, as numpy arrays.
+
+    A front-end that knows no bf16 hands out the bytes of the tensors instead.
+    """
+    package = importlib.import_module("safetensors")
+    front = importlib.import_module("safetensors.numpy")
+    try:
+        front.load_file(path)
+    except (KeyError, AttributeError, TypeError, package.SafetensorError):
+        return lambda: package.deserialize(path.read_bytes())
+    return lambda: front.load_file(path)
 
 
 def gguf_roundtrip(array: Array, kind: str) -> Array:

@@ -1,10 +1,11 @@
-"""The two plots of the report."""
+"""The plots of the report: which are drawn, and those of bytes and errors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks import speedplots
 from benchmarks.report import Cell, Section
 
 #: One colour per kind of thing, the same in every plot.
@@ -13,18 +14,16 @@ OURS, THEIRS = "#1b6ca8", "#c8553d"
 
 def draw(folder: Path, sections: Sequence[Section]) -> list[str]:
     """Draw what the sections allow, and return the names of the files written."""
-    held = {section.key: section for section in sections if section.tables}
+    held = {section.key: section.tables for section in sections if section.tables}
     drawn = []
-    if "sizes" in held:
-        tiers(folder / "tiers.png", held["sizes"].tables[1].rows)
-        drawn.append("tiers.png")
-    if "q4-error" in held and held["q4-error"].tables[0].rows:
-        ratios(folder / "q4-error.png", held["q4-error"].tables[0].rows)
-        drawn.append("q4-error.png")
+    for name, (key, table, plot) in PLOTS.items():
+        if key in held and held[key][table].rows:
+            plot(folder / name, held[key][table].columns, held[key][table].rows)
+            drawn.append(name)
     return drawn
 
 
-def tiers(path: Path, rows: Sequence[Sequence[Cell]]) -> None:
+def tiers(path: Path, _: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     """Draw bytes to fetch against error, for the tiers of every model and for GGUF."""
     from matplotlib.figure import Figure
 
@@ -50,7 +49,7 @@ def tiers(path: Path, rows: Sequence[Sequence[Cell]]) -> None:
     figure.savefig(path, dpi=110)
 
 
-def ratios(path: Path, rows: Sequence[Sequence[Cell]]) -> None:
+def ratios(path: Path, _: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     """Draw the q4 error of every model as a share of Q4_0's, at both budgets."""
     from matplotlib.figure import Figure
 
@@ -67,3 +66,15 @@ def ratios(path: Path, rows: Sequence[Sequence[Cell]]) -> None:
     axis.invert_yaxis()
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(path, dpi=110)
+
+
+Plot = Callable[[Path, Sequence[str], Sequence[Sequence[Cell]]], None]
+
+#: File -> section, number of its table, how it is drawn.
+PLOTS: dict[str, tuple[str, int, Plot]] = {
+    "tiers.png": ("sizes", 1, tiers),
+    "q4-error.png": ("q4-error", 0, ratios),
+    "speed-one-core.png": ("speed", 0, speedplots.bars),
+    "speed-all-cores.png": ("speed", 2, speedplots.bars),
+    "growth.png": ("growth", 0, speedplots.growth),
+}

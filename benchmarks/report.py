@@ -10,6 +10,8 @@ from typing import Literal
 
 Cell = str | int | float | None
 
+CHECK_COLUMNS = ("figure", "target", "aim", "measured", "")
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -26,7 +28,9 @@ class Check:
     target
         The target, in `unit`.
     unit
-        Unit of both, empty for a plain ratio.
+        Unit of all three, empty for a plain ratio.
+    aim
+        What the figure should become, in `unit`; further than the target, and not held against it.
     """
 
     what: str
@@ -34,13 +38,26 @@ class Check:
     relation: Literal["<=", ">="]
     target: float
     unit: str = ""
+    aim: float | None = None
 
     @property
     def passed(self) -> bool:
         """Whether the target is met."""
-        if self.relation == "<=":
-            return self.measured <= self.target
-        return self.measured >= self.target
+        return self._meets(self.target)
+
+    @property
+    def verdict(self) -> str:
+        """What to say about it."""
+        if not self.passed:
+            return "**miss**"
+        return "aim reached" if self.aim is not None and self._meets(self.aim) else "pass"
+
+    def limit(self, value: float) -> str:
+        """Write a target or an aim."""
+        return f"{self.relation} {number(value)} {self.unit}".strip()
+
+    def _meets(self, limit: float) -> bool:
+        return self.measured <= limit if self.relation == "<=" else self.measured >= limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +116,23 @@ def check_rows(checks: Iterable[Check]) -> list[list[Cell]]:
     return [
         [
             check.what,
-            f"{check.relation} {number(check.target)} {check.unit}".strip(),
+            check.limit(check.target),
+            "" if check.aim is None else check.limit(check.aim),
             f"{number(check.measured)} {check.unit}".strip(),
-            "pass" if check.passed else "**miss**",
+            check.verdict,
         ]
         for check in checks
     ]
+
+
+def tally(checks: Sequence[Check]) -> str:
+    """Say how many targets are met, and how many aims reached."""
+    aims = [check for check in checks if check.aim is not None]
+    reached = sum(check.verdict == "aim reached" for check in aims)
+    met = f"{sum(check.passed for check in checks)} of {len(checks)} met"
+    return (
+        f"{met}; of the {len(aims)} that aim further, {reached} are there." if aims else f"{met}."
+    )
 
 
 def section_markdown(section: Section) -> str:
@@ -122,13 +150,12 @@ def section_markdown(section: Section) -> str:
 def markdown(sections: Sequence[Section], preface: str) -> str:
     """Render the whole report: all targets first, then what stands behind them."""
     checks = [check for section in sections for check in section.checks]
-    met = sum(check.passed for check in checks)
     parts = [
         "# Results",
         preface,
         "## Targets",
-        f"{met} of {len(checks)} met.",
-        markdown_table(["figure", "target", "measured", ""], check_rows(checks)),
+        tally(checks),
+        markdown_table(CHECK_COLUMNS, check_rows(checks)),
     ]
     parts += [section_markdown(section) for section in sections if section.tables]
     return "\n\n".join(parts) + "\n"
@@ -158,6 +185,7 @@ def section_json(section: Section) -> dict[str, object]:
                 "measured": check.measured,
                 "relation": check.relation,
                 "target": check.target,
+                "aim": check.aim,
                 "unit": check.unit,
                 "passed": check.passed,
             }

@@ -13,6 +13,7 @@ from benchmarks.sources import Checkpoint, quantized, read
 
 #: Whole file / original, for MiniLM in each width, in percent.
 WHOLE = {"F32": 81.75, "F16": 84.85, "BF16": 66.3}
+OURS = "p2u, all tiers"
 
 
 def run(checkpoints: Sequence[Checkpoint], work: Path) -> Section:
@@ -23,10 +24,11 @@ def run(checkpoints: Sequence[Checkpoint], work: Path) -> Section:
     for checkpoint in checkpoints:
         destination = work / "sizes.p2u"
         summary = p2uformat.pack(checkpoint.path, destination, overwrite=True)
-        whole += _whole_rows(checkpoint, summary)
+        beside = _whole_rows(checkpoint, summary)
+        whole += beside
         measured = _tier_rows(checkpoint, summary, destination)
         tiers += measured + _gguf_rows(checkpoint, work)
-        checks += _checks(checkpoint, summary, measured)
+        checks += _checks(checkpoint, summary, measured) + _beside_peers(checkpoint.name, beside)
     return Section("sizes", "Sizes", [_whole_table(whole), _tier_table(tiers)], checks)
 
 
@@ -54,7 +56,7 @@ def _tier_table(rows: Sequence[Sequence[Cell]]) -> Table:
 def _whole_rows(checkpoint: Checkpoint, summary: p2uformat.Summary) -> list[list[Cell]]:
     data = checkpoint.path.read_bytes()
     rows: list[list[Cell]] = [
-        [checkpoint.name, "p2u, all tiers", summary.bytes, 100 * summary.bytes / len(data)]
+        [checkpoint.name, OURS, summary.bytes, 100 * summary.bytes / len(data)]
     ]
     for peer in peers.lossless(checkpoint.dtype):
         packed = peer.compress(data)
@@ -100,6 +102,16 @@ def _gguf_rows(checkpoint: Checkpoint, work: Path) -> list[list[Cell]]:
         error, error_2d = relative_rms(tensors, rebuilt), relative_rms(flat, rebuilt)
         rows.append([checkpoint.name, f"GGUF {kind}", size, size, bits, error, error_2d])
     return rows
+
+
+def _beside_peers(name: str, rows: Sequence[Sequence[Cell]]) -> list[Check]:
+    """Hold the whole file against the smallest that a one-shot compressor for weights makes."""
+    sizes = {str(row[1]): float(row[2] or 0) for row in rows}
+    best = [size for form, size in sizes.items() if form.startswith(("zipnn", "pcodec"))]
+    if not best:
+        return []
+    what = f"whole file / best of zipnn and pcodec, {name}"
+    return [Check(what, sizes[OURS] / min(best), "<=", 1.0, aim=0.99)]
 
 
 def _checks(

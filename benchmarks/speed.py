@@ -1,142 +1,168 @@
-"""Speed of one thread on one core: verify, decode, pack, each beside a peer in the same run."""
+"""Speed of everything beside its peers: on one core, and on all."""
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
-import blake3
-
-import p2uformat
-from benchmarks import peers
+from benchmarks import calls
 from benchmarks.report import Cell, Check, Section, Table
-from benchmarks.sources import Checkpoint, quantized, read
+from benchmarks.sources import Checkpoint
+from benchmarks.timing import Call, cores, interleaved, memory_folder, one_core
+
+#: dtype -> exact decode over zipnn's decompression, at least.
+EXACT = {"BF16": 0.65, "F16": 0.55, "F32": 0.9}
+#: What has to gain from a second thread.
+GAINS = ("pack", "exact", "q4", "q8", "verify")
 
 
-@contextmanager
-def one_core() -> Iterator[None]:
-    """Keep this process on one core, where the platform can."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(before)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One interleaved run over one checkpoint: median seconds of every call."""
 
+    model: str
+    dtype: str
+    calls: Sequence[Call]
+    seconds: Mapping[str, float]
 
-def interleaved(work: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Time each call `repeats` times, in turns, and return median seconds.
+    def rate(self, name: str) -> float:
+        """Return GB/s of a call."""
+        size = next(call.size for call in self.calls if call.name == name)
+        return size / self.seconds[name] / 1e9
 
-    Turns let a slow minute of a shared machine fall on all of them alike.
-    """
-    times: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(repeats):
-        for name, call in work.items():
-            start = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - start)
-    return {name: median(taken) for name, taken in times.items()}
-
-
-def hash_file(path: Path) -> str:
-    """Hash a whole file with BLAKE3, one thread, 1 MiB at a time."""
-    digest = blake3.blake3()
-    buffer = bytearray(1 << 20)
-    view = memoryview(buffer)
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(view[:count])
-    return digest.hexdigest()
+    def ratio(self, name: str, peer: str) -> float | None:
+        """Return how many times as fast as a peer a call is; None where the peer is absent."""
+        return self.rate(name) / self.rate(peer) if peer in self.seconds else None
 
 
 def run(checkpoints: Sequence[Checkpoint], work: Path, repeats: int = 5) -> Section:
-    """Measure every checkpoint and collect rates in bytes a second."""
-    rows: list[list[Cell]] = []
-    checks: list[Check] = []
-    for checkpoint in checkpoints:
-        measured = measure(checkpoint, work, repeats)
-        rows += [[checkpoint.name, what, rate, of] for what, (rate, of) in measured.items()]
-        checks += _checks(checkpoint.name, {what: rate for what, (rate, _) in measured.items()})
-    note = (
-        f"One thread on one core, medians of {repeats} interleaved runs, files in the page cache. "
-        "`pack` counts source bytes, `verify` stored bytes, everything else the bytes it puts out."
+    """Measure every checkpoint, on one core and on all of them."""
+    if not checkpoints:
+        return Section("speed", "Speed")
+    alone, together, in_memory = _measure(checkpoints, work, repeats)
+    tables = [_table("One core, one thread", alone, _note(repeats, in_memory=in_memory))]
+    tables.append(_levels_table(alone))
+    note = f"The same on {cores()} cores. Peers that know threads use all of them, memcpy one."
+    tables.append(_table("All cores", together, note))
+    checks = [check for each in alone for check in one_core_checks(each)]
+    return Section("speed", "Speed", tables, checks + _gains(together))
+
+
+def _measure(
+    checkpoints: Sequence[Checkpoint], work: Path, repeats: int
+) -> tuple[list[Run], list[Run], bool]:
+    needed = 6 * max(checkpoint.path.stat().st_size for checkpoint in checkpoints)
+    alone, together = [], []
+    with memory_folder(work, needed) as (folder, in_memory):
+        for checkpoint in checkpoints:
+            subject = calls.Subject.make(checkpoint, folder)
+            # All cores first: a pool that a tool starts on one core would stay there for good.
+            together.append(all_cores_run(subject, repeats))
+            alone.append(one_core_run(subject, repeats))
+    return alone, together, in_memory
+
+
+def one_core_run(subject: calls.Subject, repeats: int) -> Run:
+    """Time everything on one thread and one core."""
+    listed = calls.limits(subject, 1) + calls.ours(subject, 1) + calls.theirs(subject, 1)
+    return timed(subject, listed + calls.alone(subject) + calls.levels(subject), repeats, pin=True)
+
+
+def all_cores_run(subject: calls.Subject, repeats: int) -> Run:
+    """Time ours on one, two and all threads, and the peers on all; no core is left out."""
+    listed = calls.limits(subject, cores())
+    for threads in sorted({1, 2, cores()}):
+        listed += calls.ours(subject, threads, _suffix(threads))
+    return timed(subject, listed + calls.theirs(subject, cores()), repeats, pin=False)
+
+
+def _suffix(threads: int) -> str:
+    return f", {threads} thread{'s' * (threads > 1)}"
+
+
+def timed(subject: calls.Subject, listed: Sequence[Call], repeats: int, *, pin: bool) -> Run:
+    """Time calls on one subject in one interleaved run, on one core or on all."""
+    with one_core() if pin else nullcontext():
+        seconds = interleaved(listed, repeats)
+    return Run(subject.name, subject.dtype, listed, seconds)
+
+
+def _note(repeats: int, *, in_memory: bool) -> str:
+    files = "kept in memory by the system" if in_memory else "on a disk, in the page cache"
+    return (
+        f"GB/s, medians of {repeats} interleaved runs: each call in turn, then all again. Files "
+        f"are {files}. Every tool allocates its own output inside the timing, on fresh pages, and "
+        "it is freed outside; inputs that a tool spoils are copied for it outside. `p2u exact` "
+        "checks every chunk, and so do `q4` and `q8`; an artifact is opened anew for each run, "
+        "outside the timing, and what opening takes is a row of its own. `pack` plans, splits, "
+        "codes and digests."
     )
-    columns = ["model", "what", "MB/s", "of"]
-    return Section("speed", "Speed", [Table("", columns, rows, note)], checks)
 
 
-def measure(checkpoint: Checkpoint, work: Path, repeats: int) -> dict[str, tuple[float, str]]:
-    """Return what -> (MB/s, what the bytes are) for one checkpoint."""
-    with one_core():
-        return (
-            _pack(checkpoint, work, max(1, repeats // 2))
-            | _verify(work, repeats)
-            | _decode(checkpoint, work, repeats)
-        )
+def _table(title: str, runs: Sequence[Run], note: str) -> Table:
+    rows: list[list[Cell]] = []
+    for group, meaning in calls.GROUPS.items():
+        names = _names(runs, group)
+        if names and group != "kernels":
+            rows.append([f"**{meaning}**", *("" for _ in runs)])
+            rows += [[name, *(_cell(each, name) for each in runs)] for name in names]
+    return Table(title, ["what", *(each.model for each in runs)], rows, note)
 
 
-def _pack(checkpoint: Checkpoint, work: Path, repeats: int) -> dict[str, tuple[float, str]]:
-    data = checkpoint.path.read_bytes()
-    destination = work / "speed.p2u"
-    calls: dict[str, Callable[[], object]] = {
-        "pack": lambda: p2uformat.pack(checkpoint.path, destination, overwrite=True, threads=1)
-    }
-    for peer in peers.lossless(checkpoint.dtype):
-        calls[f"{peer.name} compress"] = partial(peer.compress, data)
-    return _rates(interleaved(calls, repeats), dict.fromkeys(calls, len(data)), "source")
+def _names(runs: Sequence[Run], group: str) -> list[str]:
+    """List the calls of a group, in order; a peer may be absent from some of the runs."""
+    return list(dict.fromkeys(c.name for each in runs for c in each.calls if c.group == group))
 
 
-def _verify(work: Path, repeats: int) -> dict[str, tuple[float, str]]:
-    path = work / "speed.p2u"
-    calls: dict[str, Callable[[], object]] = {
-        "BLAKE3 of the file": lambda: hash_file(path),
-        "verify": lambda: p2uformat.verify(path, threads=1),
-        "verify --deep": lambda: p2uformat.verify(path, deep=True, threads=1),
-    }
-    return _rates(interleaved(calls, repeats), dict.fromkeys(calls, path.stat().st_size), "file")
+def _cell(each: Run, name: str) -> Cell:
+    if name not in each.seconds:
+        return None
+    size = next(call.size for call in each.calls if call.name == name)
+    return each.rate(name) if size else f"{each.seconds[name] * 1e3:.3g} ms"
 
 
-def _decode(checkpoint: Checkpoint, work: Path, repeats: int) -> dict[str, tuple[float, str]]:
-    data = checkpoint.path.read_bytes()
-    tensors = quantized(read(checkpoint.path))
-    stored = sum(v.nbytes for v in tensors.values())
-    wide = sum(v.size for v in tensors.values()) * 4
-    with p2uformat.open(work / "speed.p2u", threads=1) as artifact:
-        calls: dict[str, Callable[[], object]] = {
-            "q4 to fp32": lambda: [artifact.get(n, tier="q4", dtype="F32") for n in tensors],
-            "q8 to fp32": lambda: [artifact.get(n, tier="q8", dtype="F32") for n in tensors],
-            "exact": lambda: [artifact.get(n, tier="exact") for n in tensors],
-        }
-        sizes = {"q4 to fp32": wide, "q8 to fp32": wide, "exact": stored}
-        for peer in peers.lossless(checkpoint.dtype):
-            calls[f"{peer.name} decompress"] = partial(peer.decompress, peer.compress(data))
-            sizes[f"{peer.name} decompress"] = len(data)
-        if peers.has("gguf"):
-            blocks = [peers.gguf_encode(v, "Q4_0")[1] for v in tensors.values()]
-            calls["GGUF Q4_0 to fp32 (numpy)"] = lambda: [call() for call in blocks]
-            sizes["GGUF Q4_0 to fp32 (numpy)"] = wide
-        return _rates(interleaved(calls, repeats), sizes, "output")
+def _levels_table(runs: Sequence[Run]) -> Table:
+    rows: list[list[Cell]] = [
+        [name, *(each.rate(name) for each in runs)] for name in _names(runs, "kernels")
+    ]
+    columns = ["what", *(each.model for each in runs)]
+    note = "GB/s of output, one thread; the slowest kernels first. From the same run."
+    return Table("Each level of kernels", columns, rows, note)
 
 
-def _rates(
-    seconds: Mapping[str, float], sizes: Mapping[str, int], of: str
-) -> dict[str, tuple[float, str]]:
-    return {name: (sizes[name] / taken / 1e6, of) for name, taken in seconds.items()}
-
-
-def _checks(name: str, rates: Mapping[str, float]) -> list[Check]:
+def one_core_checks(each: Run) -> list[Check]:
+    """Hold one run on one core against its targets; what has no peer here is left out."""
+    beside = [
+        ("exact / zipnn decompress", "p2u exact", "zipnn decompress", EXACT[each.dtype], 1.0),
+        ("exact / zipnn + BLAKE3", "p2u exact", "zipnn decompress + BLAKE3", 1.0, None),
+        ("pack / zipnn compress", "p2u pack", "zipnn compress", 0.5, 1.0),
+        ("q4 to fp32 / GGUF Q4_0", "p2u q4", "GGUF Q4_0 (numpy)", 3.0, 5.0),
+        ("verify / BLAKE3", "p2u verify", "BLAKE3, stored bytes", 0.7, 0.9),
+    ]
+    checks = [
+        Check(f"{what}, {each.model}", ratio, ">=", target, "x", aim)
+        for what, name, peer, target, aim in beside
+        if (ratio := each.ratio(name, peer)) is not None
+    ]
+    slower = each.seconds["p2u q8"] / each.seconds["p2u q4"]
+    plain = each.rate("p2u exact, numpy")
     return [
-        Check(
-            f"verify from page cache, one thread, {name}", rates["verify"] / 1e3, ">=", 3, "GB/s"
-        ),
-        Check(f"q4 to fp32, one core, {name}", rates["q4 to fp32"] / 1e3, ">=", 1.5, "GB/s"),
-        Check(f"exact, one core, {name}", rates["exact"], ">=", 200, "MB/s"),
+        *checks,
+        Check(f"q4 to fp32, {each.model}", each.rate("p2u q4"), ">=", 4.0, "GB/s"),
+        Check(f"time of q8 / time of q4, {each.model}", slower, "<=", 1.5, "x"),
+        Check(f"exact with numpy alone, {each.model}", plain, ">=", 0.3, "GB/s"),
+    ]
+
+
+def _gains(runs: Sequence[Run]) -> list[Check]:
+    """Hold two threads against one, where there are two cores."""
+    if cores() < 2:
+        return []
+    return [
+        Check(f"two threads / one, {what}, {each.model}", gain, ">=", 1.6, "x", 1.9)
+        for each in runs
+        for what in GAINS
+        if (gain := each.ratio(f"p2u {what}{_suffix(2)}", f"p2u {what}{_suffix(1)}")) is not None
     ]
