@@ -49,7 +49,8 @@ static int execute(PyObject *module)
     if (PyModule_AddFunctions(module, own_methods) < 0
         || PyModule_AddFunctions(module, p2u_block_methods) < 0
         || PyModule_AddFunctions(module, p2u_decode_methods) < 0
-        || PyModule_AddFunctions(module, p2u_encode_methods) < 0)
+        || PyModule_AddFunctions(module, p2u_encode_methods) < 0
+        || PyModule_AddFunctions(module, p2u_guard_methods) < 0)
         return -1;
     p2u_level();
     return 0;

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import stat
 import threading
+from types import ModuleType
 from typing import Final
 
 from p2uformat.closing import Closing
+from p2uformat.compiled import compiled
 from p2uformat.errors import InvalidArgument, StoreUnavailable, from_os_error
 
-__all__ = ["FileReader", "path_text"]
+__all__ = ["FileReader", "Window", "path_text"]
 
 _FLAGS: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 # Opening a pipe would wait for its other end; whether it is a file can only be seen afterwards.
@@ -111,6 +114,33 @@ class FileReader(Closing):
             done += count
         return done
 
+    def window(self, offset: int, length: int) -> Window | None:
+        """Map a range to be looked at, not kept; None where it can only be read.
+
+        What is mapped changes when the file does, so nothing may be released from it that was only
+        checked in it.
+        """
+        if not self.size or length <= 0 or offset + length > self.size:
+            return None
+        start = offset - offset % mmap.ALLOCATIONGRANULARITY
+        native = compiled()
+        if native is None:
+            return None
+        try:
+            mapped = mmap.mmap(
+                self._open_descriptor(),
+                offset + length - start,
+                access=mmap.ACCESS_READ,
+                offset=start,
+            )
+        except (OSError, ValueError):  # not every file system can
+            return None
+        slot = native.guard(mapped)
+        if slot is None:
+            mapped.close()
+            return None
+        return Window(mapped, offset - start, native, slot)
+
     def _pread(self, length: int, offset: int) -> bytes:
         descriptor = self._open_descriptor()
         try:
@@ -136,6 +166,33 @@ class FileReader(Closing):
         if self._descriptor < 0:
             raise InvalidArgument(f"{self.path!r} is closed")
         return self._descriptor
+
+
+class Window(Closing):
+    """A mapped range of a file.
+
+    Attributes
+    ----------
+    data : memoryview
+        The bytes; zeros where the file got shorter meanwhile.
+    """
+
+    __slots__ = ("_mapped", "_native", "_slot", "data")
+
+    def __init__(self, mapped: mmap.mmap, skip: int, native: ModuleType, slot: int) -> None:
+        self._mapped = mapped
+        self._native = native
+        self._slot: int | None = slot
+        self.data = memoryview(mapped)[skip:]
+
+    def close(self) -> None:
+        """Unmap it."""
+        if self._slot is None:
+            return
+        self.data.release()
+        self._native.unguard(self._slot)
+        self._slot = None
+        self._mapped.close()
 
 
 def _not_a_file(path: str, mode: int) -> StoreUnavailable:

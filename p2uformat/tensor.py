@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 import ml_dtypes
 import numpy as np
@@ -49,6 +51,8 @@ OTHER_BITS: dict[str, int] = {
     "F8_E4M3FNUZ": 8,
     "F8_E5M2FNUZ": 8,
 }
+
+_CACHED: Final = 4096  # a model asks several times for each of few shapes
 
 ELEMENT_SIZES: dict[str, int] = {name: dtype.itemsize for name, dtype in _NUMPY.items()}
 
@@ -175,6 +179,7 @@ def _geometry(dtype: str, shape: tuple[int, ...], elements: int, size: int, row:
     return Geometry(dtype, shape, elements, size, max(row, 1), step)
 
 
+@lru_cache(maxsize=_CACHED)
 def geometry(dtype: str, shape: tuple[int, ...], nbytes: int | None = None) -> Geometry:
     """Return the geometry of a tensor.
 

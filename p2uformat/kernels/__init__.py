@@ -9,9 +9,8 @@ True
 from __future__ import annotations
 
 import threading
-from importlib import import_module
-from types import ModuleType
 
+from p2uformat.compiled import compiled
 from p2uformat.errors import InvalidArgument
 from p2uformat.kernels.compiled import CompiledKernels
 from p2uformat.kernels.interface import Buffer, Kernels
@@ -23,16 +22,9 @@ _lock = threading.Lock()
 _current: Kernels | None = None
 
 
-def _native() -> ModuleType | None:
-    try:
-        return import_module("p2uformat._native")
-    except ImportError:  # nothing was compiled
-        return None
-
-
 def available_kernels() -> tuple[str, ...]:
     """Return the names of the kernels that run here, the slowest first."""
-    native = _native()
+    native = compiled()
     return ("numpy", *(native.levels() if native is not None else ()))
 
 
@@ -56,7 +48,7 @@ def use_kernels(name: str) -> None:
         raise InvalidArgument(
             f"no kernels {name!r} here", hint=f"there are {', '.join(available_kernels())}"
         )
-    native = _native()
+    native = compiled()
     with _lock:
         _current = (
             NumpyKernels() if native is None or name == "numpy" else CompiledKernels(native, name)

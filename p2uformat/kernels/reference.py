@@ -30,10 +30,10 @@ class NumpyKernels:
 
     def block(  # noqa: D102
         self,
-        spec: BlockSpec,
-        layers: Sequence[tuple[int, Buffer]],
-        target: FloatFormat | None,
-        out: Words,
+        spec: BlockSpec,  # noqa: ARG002 - layer by layer is all that numpy can do
+        layers: Sequence[tuple[int, Buffer]],  # noqa: ARG002
+        target: FloatFormat | None,  # noqa: ARG002
+        out: Words,  # noqa: ARG002
     ) -> bool:
         return False
 

@@ -143,7 +143,8 @@ def _layer(
     value: object, record: Record, number: int, chunks: list[_RawEntry]
 ) -> tuple[tuple[int, int], ...]:
     pairs = as_array(value, "layer", length=record.block_count)
-    layer = tuple(_pair(pair, len(chunks)) for pair in pairs)
+    count = len(chunks)
+    layer = tuple([_pair(pair, count) for pair in pairs])
     tier = record.layer_tier(number)
     allowed = _codecs(record, number)
     for chunk in {chunk for chunk, _ in layer}:

@@ -6,7 +6,7 @@ key out of order, a key twice) shows up as a difference, so no rule has to be ch
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from itertools import pairwise
 from typing import Final
 
@@ -131,7 +131,9 @@ def _check_types(value: object, depth: int) -> None:
         raise NonCanonical(f"a value of type {kind.__name__.lower()} has no place here")
 
 
-def _check_items(items: Iterable[object], depth: int) -> None:
+def _check_items(items: Collection[object], depth: int) -> None:
+    if _SCALARS.issuperset(map(type, items)):
+        return
     for item in items:
         if type(item) not in _SCALARS:
             _check_types(item, depth + 1)

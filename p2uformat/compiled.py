@@ -1,0 +1,18 @@
+"""The compiled module, where there is one."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+
+__all__ = ["compiled"]
+
+
+@cache
+def compiled() -> ModuleType | None:
+    """Return ``p2uformat._native``; None where nothing was compiled."""
+    try:
+        return import_module("p2uformat._native")
+    except ImportError:
+        return None
