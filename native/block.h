@@ -57,6 +57,9 @@ p2u_merge_run p2u_merge_run_plain, p2u_merge_run_portable;
 p2u_merge_run p2u_merge_run_avx2, p2u_merge_run_avx512;
 #endif
 
+/* Tables of the portable level; called once, when the module is loaded. */
+void p2u_merge_portable_start(void);
+
 /* Rebuild the original words into `out`. `scratch` has room for `weights` bytes in a sparse block. */
 int p2u_merge(const p2u_block *block, const p2u_rest *rest, u8 *out, u8 *scratch);
 

@@ -173,7 +173,7 @@ static int RUN_NAME(tile)(p2u_merge_state *s, size_t start, size_t count, int st
     return bad ? DECLINED : DONE;
 }
 
-#if USUAL
+#if USUAL && DEPOSIT
 /* The missing bits of M = 7, eight weights at a time: 56 bits at most. */
 P2U_INLINE u64 RUN_NAME(deposit_8)(const u8 *bits, u64 at, size_t count, const u8 *missing,
                                    u8 *found)
@@ -187,18 +187,43 @@ P2U_INLINE u64 RUN_NAME(deposit_8)(const u8 *bits, u64 at, size_t count, const u
 }
 
 /* And of M = 10, four at a time, straight into the words. */
-P2U_INLINE u64 RUN_NAME(deposit_16)(const u8 *bits, u64 at, size_t count, const u16 *missing,
-                                    const u16 *words, u8 *out)
+P2U_INLINE u64 RUN_NAME(deposit_16)(const u8 *bits, u64 at, size_t count, const usual_tile *tile,
+                                    u8 *out)
 {
     for (size_t i = 0; i < count; i += 4) {
-        u64 mask = load64((const u8 *)(missing + i));
+        u64 mask = load64((const u8 *)(tile->missing16 + i));
         u64 found = _pdep_u64(load64(bits + (at >> 3)) >> (at & 7), mask);
-        store64(out + 2 * i, found | load64((const u8 *)(words + i)));
+        store64(out + 2 * i, found | load64((const u8 *)(tile->high + i)));
         at += (u64)_mm_popcnt_u64(mask);
     }
     return at;
 }
+#elif USUAL
+/* One weight after the other; `missing8` says how many bits. */
+P2U_INLINE u64 RUN_NAME(deposit_8)(const u8 *bits, u64 at, size_t count, const u8 *missing,
+                                   u8 *found)
+{
+    for (size_t i = 0; i < count; i++) {
+        found[i] = (u8)(load64(bits + (at >> 3)) >> (at & 7) & ((1u << missing[i]) - 1));
+        at += missing[i];
+    }
+    return at;
+}
 
+P2U_INLINE u64 RUN_NAME(deposit_16)(const u8 *bits, u64 at, size_t count, const usual_tile *tile,
+                                    u8 *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        u32 ones = (1u << tile->missing8[i]) - 1;
+        u32 found = (u32)(load64(bits + (at >> 3)) >> (at & 7)) & ones;
+        store16(out + 2 * i, (u16)(found | tile->high[i]));
+        at += tile->missing8[i];
+    }
+    return at;
+}
+#endif
+
+#if USUAL
 /* A tile of whole 64s of the usual ladder; `out` and the planes hold as many. */
 static int RUN_NAME(usual_tile)(p2u_merge_state *s, const u8 *symbols, const u8 *nibbles,
                                 const u8 *const *planes, size_t count, size_t padded,
@@ -209,12 +234,12 @@ static int RUN_NAME(usual_tile)(p2u_merge_state *s, const u8 *symbols, const u8 
     known(symbols, nibbles, padded, shape, &tile);
     if (!usual_tinies(s, shape, &tile))
         return DECLINED;
+    for (size_t i = count; i < padded; i++)
+        tile.missing8[i] = 0, tile.missing16[i] = 0;
     if (shape->mantissa == 10) {
-        memset(tile.missing16 + count, 0, 2 * (padded - count));
-        *at = RUN_NAME(deposit_16)(bits, *at, padded, tile.missing16, tile.high, out);
+        *at = RUN_NAME(deposit_16)(bits, *at, padded, &tile, out);
         return tile.off ? DECLINED : DONE;
     }
-    memset(tile.missing8 + count, 0, padded - count);
     *at = RUN_NAME(deposit_8)(bits, *at, padded, tile.missing8, found);
     if (shape->wide)
         tile.off |= finish_32(&tile, found, planes[0], planes[1], padded, out);

@@ -11,8 +11,8 @@ typedef struct {
     u16 high[TILE];   /* what the digits give, with the sign */
     u16 low[TILE];    /* fp32 only */
     u16 known[TILE];  /* fp32 only: which bits of `low` are known already */
-    u8 missing8[TILE];   /* low bits missing of each weight, for M = 7 */
-    u16 missing16[TILE]; /* and for M = 10 */
+    u8 missing8[TILE];   /* a mask of the low bits missing, for M = 7; portably their number */
+    u16 missing16[TILE]; /* a mask for M = 10 */
     u8 tiny[TILE + 64];  /* places where n = 0, ascending */
     size_t tinies;
     u32 off;          /* not 0: digits that are off the source grid */

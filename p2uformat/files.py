@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Final
 
 from p2uformat.closing import Closing
-from p2uformat.compiled import compiled
+from p2uformat.native import native_module
 from p2uformat.errors import InvalidArgument, StoreUnavailable, from_os_error
 
 __all__ = ["FileReader", "Window", "path_text"]
@@ -123,7 +123,7 @@ class FileReader(Closing):
         if not self.size or length <= 0 or offset + length > self.size:
             return None
         start = offset - offset % mmap.ALLOCATIONGRANULARITY
-        native = compiled()
+        native = native_module()
         if native is None:
             return None
         try:

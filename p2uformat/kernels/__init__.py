@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 
-from p2uformat.compiled import compiled
+from p2uformat.native import native_module
 from p2uformat.errors import InvalidArgument
 from p2uformat.kernels.compiled import CompiledKernels
 from p2uformat.kernels.interface import Buffer, Kernels
@@ -24,7 +24,7 @@ _current: Kernels | None = None
 
 def available_kernels() -> tuple[str, ...]:
     """Return the names of the kernels that run here, the slowest first."""
-    native = compiled()
+    native = native_module()
     return ("numpy", *(native.levels() if native is not None else ()))
 
 
@@ -48,7 +48,7 @@ def use_kernels(name: str) -> None:
         raise InvalidArgument(
             f"no kernels {name!r} here", hint=f"there are {', '.join(available_kernels())}"
         )
-    native = compiled()
+    native = native_module()
     with _lock:
         _current = (
             NumpyKernels() if native is None or name == "numpy" else CompiledKernels(native, name)

@@ -6,11 +6,11 @@ from functools import cache
 from importlib import import_module
 from types import ModuleType
 
-__all__ = ["compiled"]
+__all__ = ["native_module"]
 
 
 @cache
-def compiled() -> ModuleType | None:
+def native_module() -> ModuleType | None:
     """Return ``p2uformat._native``; None where nothing was compiled."""
     try:
         return import_module("p2uformat._native")
