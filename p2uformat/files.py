@@ -11,8 +11,8 @@ from types import ModuleType
 from typing import Final
 
 from p2uformat.closing import Closing
-from p2uformat.native import native_module
 from p2uformat.errors import InvalidArgument, StoreUnavailable, from_os_error
+from p2uformat.native import native_module
 
 __all__ = ["FileReader", "Window", "path_text"]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p2uformat.artifact.catalog import StoredTensor
 from p2uformat.artifact.complete import is_complete
@@ -122,24 +123,43 @@ class _Pool:
     tier: int
     threads: int
     progress: Callback | None
+    # Memory that was written out and can be decoded into again: fresh pages are dear.
+    spare: deque[NDArray[np.uint8]] = field(default_factory=deque)
 
-    def decode(self, job: _Job) -> Buffer:
+    def decode(self, job: _Job) -> NDArray[np.uint8]:
         start, stop = job.stored.geometry.block_range(job.block)
         size = job.stored.geometry.element_size if job.target is None else job.target.itemsize
-        out = np.empty((stop - start) * size, np.uint8)
+        out = self._room((stop - start) * size)
         self.contents.reader.fill(job.stored, job.block, self.tier, job.target, out)
-        return out.data
+        return out
+
+    def _room(self, size: int) -> NDArray[np.uint8]:
+        try:
+            room = self.spare.popleft()
+        except IndexError:
+            room = np.empty(0, np.uint8)
+        return room[:size] if len(room) >= size else np.empty(size, np.uint8)
+
+    def _release(self, data: NDArray[np.uint8]) -> None:
+        self.spare.append(data if data.base is None else data.base)
 
     def write(
         self, output: Output, head: Iterable[Buffer], jobs: Iterable[_Job], total: int
     ) -> bytes:
         """Write a head and then blocks, and return the digest of it all."""
         hasher = Hasher()
-        for data in chain(head, ordered_map(self.decode, jobs, self.threads)):
+
+        def append(data: Buffer) -> None:
             hasher.update(data)
             output.write(data)
             if self.progress is not None:
                 self.progress(Progress("unpack", output.written, total))
+
+        for piece in head:
+            append(piece)
+        for values in ordered_map(self.decode, jobs, self.threads):
+            append(values.data)
+            self._release(values)
         return hasher.digest()
 
     def need(self, tensors: Iterable[StoredTensor]) -> None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import threading
 
-from p2uformat.native import native_module
 from p2uformat.errors import InvalidArgument
 from p2uformat.kernels.compiled import CompiledKernels
 from p2uformat.kernels.interface import Buffer, Kernels
 from p2uformat.kernels.reference import NumpyKernels
+from p2uformat.native import native_module
 
 __all__ = ["Buffer", "Kernels", "available_kernels", "kernels", "kernels_in_use", "use_kernels"]
 
