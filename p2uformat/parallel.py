@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +11,7 @@ from typing import Final, TypeVar
 
 from p2uformat.errors import InvalidArgument
 
-__all__ = ["MOST_ENCODERS", "ordered_map", "worker_count"]
+__all__ = ["MOST_ENCODERS", "for_each", "ordered_map", "worker_count"]
 
 # A block takes 40 to 60 MB while it is encoded: more threads would not stay below 300 MiB in all.
 MOST_ENCODERS: Final = 3
@@ -35,6 +36,57 @@ def worker_count(threads: int | None) -> int:
     if type(threads) is not int or threads < 1:
         raise InvalidArgument(f"threads: expected at least 1, got {threads!r}")
     return min(threads, _MOST)
+
+
+def for_each(function: Callable[[Item], None], items: Iterable[Item], threads: int) -> None:
+    """Call ``function(item)`` for each item, in any order, on this thread and others.
+
+    Threads take the next item themselves, which costs less than to hand each one over. The first
+    error ends the work and is raised.
+
+    Examples
+    --------
+    >>> seen = set()
+    >>> for_each(seen.add, range(5), 2)
+    >>> sorted(seen)
+    [0, 1, 2, 3, 4]
+    """
+    source = _Shared(items)
+
+    def work() -> None:
+        try:
+            for item in source:
+                function(item)
+        except BaseException:
+            source.stop()
+            raise
+
+    if threads == 1:
+        work()
+        return
+    with ThreadPoolExecutor(threads - 1, thread_name_prefix="p2u") as pool:
+        others = [pool.submit(work) for _ in range(threads - 1)]
+        work()
+        for other in others:
+            other.result()
+
+
+class _Shared(Iterator[Item]):
+    """An iterator for several threads; it ends for all of them once one has failed."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._items = iter(items)
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def __next__(self) -> Item:
+        with self._lock:
+            if self._stopped:
+                raise StopIteration
+            return next(self._items)
 
 
 def ordered_map(

@@ -13,7 +13,7 @@ from p2uformat.artifact.read import BlockReader
 from p2uformat.artifact.rows import allocate, fitting, row_range
 from p2uformat.errors import InvalidArgument, StoreUnavailable
 from p2uformat.floats import FloatFormat
-from p2uformat.parallel import ordered_map
+from p2uformat.parallel import for_each
 
 __all__ = ["allocate_all", "given", "load_blocks"]
 
@@ -129,5 +129,4 @@ def load_blocks(
         size = stored.geometry.element_size if target is None else target.itemsize
         reader.fill(stored, block, tier, target, flats[number][start * size : stop * size])
 
-    for _ in ordered_map(fill, jobs(), threads):
-        pass
+    for_each(fill, jobs(), threads)

@@ -29,7 +29,7 @@ from p2uformat.errors import (
 )
 from p2uformat.floats import FloatFormat
 from p2uformat.manifest import BitplaneParameters
-from p2uformat.parallel import ordered_map, worker_count
+from p2uformat.parallel import for_each, worker_count
 from p2uformat.tensor import ELEMENT_SIZES
 
 __all__ = ["Artifact", "open"]
@@ -298,8 +298,7 @@ class Artifact(Closing):
             part[:] = whole[(low - first) * size : (high - first) * size]
 
         blocks = stored.geometry.blocks_for(start, stop)
-        for _ in ordered_map(fill, blocks, self._threads if len(blocks) > 1 else 1):
-            pass
+        for_each(fill, blocks, min(self._threads, max(len(blocks), 1)))
 
     def _check_part(self, stored: StoredTensor, tier: int) -> None:
         own = stored.record.layer_tier(0)

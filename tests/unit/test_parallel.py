@@ -4,7 +4,7 @@ import time
 import pytest
 
 from p2uformat.errors import InvalidArgument
-from p2uformat.parallel import ordered_map, worker_count
+from p2uformat.parallel import for_each, ordered_map, worker_count
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -42,3 +42,24 @@ def test_an_error_ends_it(threads):
 def test_other_counts_are_refused(threads):
     with pytest.raises(InvalidArgument):
         worker_count(threads)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_each_item_is_taken_once(threads):
+    seen = []
+    for_each(seen.append, range(1000), threads)
+    assert sorted(seen) == list(range(1000))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_first_error_ends_the_work_and_is_raised(threads):
+    taken = []
+
+    def work(item):
+        taken.append(item)
+        if item == 10:
+            raise KeyError(item)
+
+    with pytest.raises(KeyError):
+        for_each(work, iter(range(10**9)), threads)
+    assert len(taken) < 10**6
