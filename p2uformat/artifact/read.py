@@ -264,7 +264,7 @@ class BlockReader:
     ) -> bool:
         """Rebuild a block whose chunks hold nothing else; False if there is no such short way."""
         spec = self.spec(stored, block)
-        if spec.weights < _OWN_CHUNKS:
+        if spec.weights < _OWN_CHUNKS or not kernels().takes_chunks:
             return False
         layers = []
         for layer in range(tier + 1):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 __all__ = ["pack_fixed", "pack_variable", "unpack_fixed", "unpack_variable"]
 
 U8 = NDArray[np.uint8]
-_THREE_BYTES = 17  # the widest value that lies in three bytes wherever it starts
+_HALF_WINDOW = 12  # two values of this width lie in four bytes wherever they start
 _TILE = 1 << 16  # values a tile: its temporaries stay in the second-level cache
 
 
@@ -93,29 +93,57 @@ def unpack_variable(data: U8, widths: U8) -> NDArray[np.uint32]:
     position = 0
     for start in range(0, len(widths), _TILE):
         tile = widths[start : start + _TILE]
-        ends = np.cumsum(tile, dtype=np.int32)
-        bits = int(ends[-1])
-        first = position >> 3
-        window = np.zeros(((position + bits + 7) >> 3) - first + 4, np.uint8)
-        source = data[first : (position + bits + 7) >> 3]
-        window[: len(source)] = source
-        starts = ends - tile + np.int32(position & 7)
-        out[start : start + _TILE] = _gather(window, starts, tile)
-        position += bits
+        paired = int(tile.max(initial=0)) <= _HALF_WINDOW
+        position = (_unpack_pairs if paired else _unpack_single)(
+            data, position, tile, out[start : start + _TILE]
+        )
     return out
 
 
-def _gather(window: U8, starts: NDArray[np.int32], widths: U8) -> NDArray[np.uint32]:
-    wide = window.astype(np.uint32)
+def _unpack_single(data: U8, position: int, widths: U8, out: NDArray[np.uint32]) -> int:
+    """Unpack a tile from a bit on, and return where it ends."""
+    ends = np.cumsum(widths, dtype=np.int32)
+    bits = int(ends[-1])
+    starts = ends - widths + np.int32(position & 7)
+    values = _windows(data, position, bits, starts)
+    values &= _masks(widths)
+    out[:] = values
+    return position + bits
+
+
+def _unpack_pairs(data: U8, position: int, widths: U8, out: NDArray[np.uint32]) -> int:
+    """Unpack a tile two values at a time: half as many places to find and windows to gather."""
+    if len(widths) % 2:
+        widths = np.append(widths, np.uint8(0))
+    first = widths[0::2]
+    both = first + widths[1::2]
+    ends = np.cumsum(both, dtype=np.int32)
+    bits = int(ends[-1])
+    starts = ends - both + np.int32(position & 7)
+    windows = _windows(data, position, bits, starts)
+    out[0::2] = windows & _masks(first)
+    windows >>= first
+    windows &= _masks(widths[1::2])
+    out[1::2] = windows[: len(out) // 2]
+    return position + bits
+
+
+def _masks(widths: U8) -> NDArray[np.uint32]:
+    masks: NDArray[np.uint32] = np.left_shift(np.uint32(1), widths, dtype=np.uint32)
+    masks -= np.uint32(1)
+    return masks
+
+
+def _windows(data: U8, position: int, bits: int, starts: NDArray[np.int32]) -> NDArray[np.uint32]:
+    """Return the bits from each start on, in units of the byte that `position` lies in."""
+    first = position >> 3
+    source = data[first : (position + bits + 7) >> 3]
+    wide = np.zeros(len(source) + 4, np.uint32)
+    wide[: len(source)] = source
     joined = wide[:-3] | (wide[1:-2] << np.uint32(8))
     joined |= wide[2:-1] << np.uint32(16)
-    if int(widths.max(initial=0)) > _THREE_BYTES:
-        joined |= wide[3:] << np.uint32(24)
+    joined |= wide[3:] << np.uint32(24)
     # Clipping costs nothing here and spares a check of every index.
     values = np.take(joined, starts >> 3, mode="clip")
     values >>= (starts & 7).astype(np.uint32)
-    values &= np.take(_MASKS, widths, mode="clip")
     return values
-
-
-_MASKS = ((np.uint64(1) << np.arange(33, dtype=np.uint64)) - np.uint64(1)).astype(np.uint32)

@@ -42,6 +42,8 @@ class CompiledKernels(NumpyKernels):
         What it is to use of the processor.
     """
 
+    takes_chunks = True
+
     def __init__(self, native: ModuleType, level: str) -> None:
         native.set_level(level)
         self._native = native

@@ -26,6 +26,10 @@ class Kernels(Protocol):
     def name(self) -> str:
         """What runs, for people."""
 
+    @property
+    def takes_chunks(self) -> bool:
+        """Whether `block` can do anything at all."""
+
     def block(
         self,
         spec: BlockSpec,

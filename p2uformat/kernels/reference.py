@@ -27,6 +27,7 @@ class NumpyKernels:
     """`Kernels` in numpy; methods are documented there."""
 
     name = "numpy"
+    takes_chunks = False
 
     def block(  # noqa: D102
         self,
