@@ -191,7 +191,9 @@ class _Job:
             plan.blocks.append(block)
             done += block.weights * plan.geometry.element_size
             self.note("plan", done, self._total)
-        plan_budget(plans, self._policy, lambda: self.note("plan", done, self._total))
+        plan_budget(
+            plans, self._policy, self._threads, lambda: self.note("plan", done, self._total)
+        )
         return plans, hasher.digest()
 
     def _tensor_plans(self) -> list[TensorPlan]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from p2uformat.kernels.reference import NumpyKernels
+from p2uformat.kernels.compiled_encode import EncodeKernels
 
 __all__ = ["CompiledKernels"]
 
 
-class CompiledKernels(NumpyKernels):
+class CompiledKernels(EncodeKernels):
     """`Kernels` by the native module.
 
     Parameters
@@ -21,6 +21,7 @@ class CompiledKernels(NumpyKernels):
     """
 
     def __init__(self, native: ModuleType, level: str) -> None:
+        super().__init__(native)
         native.set_level(level)
         self._native = native
         self.name = level  # type: ignore[misc]
