@@ -118,6 +118,9 @@ P2U_INLINE u64 grid_index(p2u_number v, int step, int most)
 /* survey.c */
 void p2u_survey(const p2u_format *f, const u8 *words, size_t weights, size_t segment,
                 u32 *counts, i16 *anchors, u32 *scratch);
+u64 p2u_zeros_portable(int size, const u8 *words, size_t count);
+u64 p2u_zeros_avx2(int size, const u8 *words, size_t count);
+u64 p2u_zeros_avx512(int size, const u8 *words, size_t count);
 u64 p2u_zeros(const p2u_format *f, const u8 *words, size_t weights);
 
 /* split.c */
@@ -127,6 +130,8 @@ void p2u_split_range(const p2u_source *b, p2u_layers *out, size_t from, size_t t
 #if P2U_X86
 size_t p2u_split_avx2(const p2u_source *b, p2u_layers *out, size_t from, size_t to, int step);
 size_t p2u_split_avx512(const p2u_source *b, p2u_layers *out, size_t from, size_t to, int step);
+size_t p2u_split_half(const p2u_source *b, p2u_layers *out, size_t from, size_t to, int step);
+size_t p2u_symbols_half(const p2u_source *b, u8 *symbols, size_t from, size_t to, int step);
 size_t p2u_symbols_avx2(const p2u_source *b, u8 *symbols, size_t from, size_t to, int step);
 size_t p2u_symbols_avx512(const p2u_source *b, u8 *symbols, size_t from, size_t to, int step);
 size_t p2u_sums_avx2(const p2u_source *b, p2u_sums *s, size_t from, size_t to, int step);
@@ -146,6 +151,10 @@ void p2u_sort_units(const p2u_cut *cut, const u8 *classes, u32 *lengths, u8 *out
 #if P2U_X86
 size_t p2u_count_units_avx2(const p2u_cut *cut, const u32 *units, size_t count, i64 *table);
 size_t p2u_count_units_avx512(const p2u_cut *cut, const u32 *units, size_t count, i64 *table);
+u32 p2u_sum_run_avx2(const u8 *symbols, size_t count, int sparse);
+u32 p2u_sum_run_avx512(const u8 *symbols, size_t count, int sparse);
+void p2u_sum_columns_avx2(const p2u_cut *cut, u32 *sums);
+void p2u_sum_columns_avx512(const p2u_cut *cut, u32 *sums);
 size_t p2u_count_columns_avx2(const p2u_cut *cut, size_t column, const u8 *octaves, i64 *tables);
 size_t p2u_count_columns_avx512(const p2u_cut *cut, size_t column, const u8 *octaves, i64 *tables);
 #endif
@@ -154,17 +163,18 @@ size_t p2u_count_columns_avx512(const p2u_cut *cut, size_t column, const u8 *oct
 i64 p2u_merge_classes(const i64 *logs, const i64 *tables, u8 *names);
 i64 p2u_stream_bytes(const i64 *table);
 
-/* What a segment's candidates cost: arrays of n for each candidate, n apart. */
+/* What a segment's candidates cost: `count` segments for each candidate, `stride` apart. */
 typedef struct {
-    size_t count;
+    size_t count, stride;
     const double *distortion; /* infinite where barred */
     const double *rate;       /* integers */
     const u8 *cheapest;       /* where all are barred */
 } p2u_prices;
 
 /* plan.c */
+enum { CLOSE = 128 }; /* in a choice: another candidate costs nearly the same */
 void p2u_search(const p2u_prices *p, i64 budget, int bisections, u8 *inside, u8 *outside,
-                u8 *trial);
+                u8 *scratch);
 i64 p2u_choose_portable(const p2u_prices *p, double slope, u8 *choice);
 void p2u_rates_portable(const u8 *counts, int wide, size_t count, const u8 *classes,
                         const double *costs, const i64 *fixed, double *rate);

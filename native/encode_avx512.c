@@ -18,6 +18,13 @@
          (__m512i)(sum), _mm512_cmpeq_epi8_mask((__m512i)(m), _mm512_set1_epi8((char)(v))),       \
          (__m512i)(sum), _mm512_set1_epi8(-1)))
 #define ABOVE(m, v) _mm512_cmpgt_epi8_mask((__m512i)(m), _mm512_set1_epi8((char)(v)))
+#define SUM_RUN p2u_sum_run_avx512
+#define SUM_COLUMNS p2u_sum_columns_avx512
+#define ZEROS p2u_zeros_avx512
+#define LANE u32
+#define SIGNED_LANE i32
+#define ADD_BYTES(m)                                                                              \
+    (u32)_mm512_reduce_add_epi64(_mm512_sad_epu8((__m512i)(m), _mm512_setzero_si512()))
 #define SPLIT p2u_split_avx512
 #define SYMBOLS p2u_symbols_avx512
 #define SUMS p2u_sums_avx512
@@ -26,8 +33,10 @@
 #define CHOOSE p2u_choose_avx512
 #define RATES p2u_rates_avx512
 #include "encode_vector.h"
+#include "sums_vector.h"
 #include "plan_run.h"
 #include "pool_run.h"
+#include "zeros_run.h"
 
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -100,6 +100,8 @@ static size_t segments_of(size_t weights, size_t segment)
 static int take_source(buffers *held, PyObject *const *args, p2u_source *out)
 {
     enum { MOST_STEP = 2100 };
+    out->tiers = 1; /* until digits are given */
+    out->digits[0] = 0;
     if (take_words(held, args[0], args[1], out) < 0 || take_segment(args[2], &out->segment) < 0)
         return -1;
     size_t segments = segments_of(out->weights, out->segment);
@@ -405,7 +407,7 @@ static PyObject *stream_bytes(PyObject *self, PyObject *table)
     return made;
 }
 
-/* distortion, rate, cheapest, budget, bisections, inside, outside, trial */
+/* distortion, rate, cheapest, budget, bisections, inside, outside, scratch */
 static PyObject *search(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     (void)self;
@@ -417,7 +419,7 @@ static PyObject *search(PyObject *self, PyObject *const *args, Py_ssize_t count)
     p.cheapest = take(&held, args[2], 0, 0);
     if (!p.cheapest)
         goto done;
-    p.count = (size_t)held.views[0].len;
+    p.count = p.stride = (size_t)held.views[0].len;
     size_t wide = p.count * CANDIDATES * 8;
     u8 *distortion = take(&held, args[0], 0, wide);
     u8 *rate = distortion ? take(&held, args[1], 0, wide) : NULL;
@@ -427,8 +429,8 @@ static PyObject *search(PyObject *self, PyObject *const *args, Py_ssize_t count)
         goto done;
     u8 *inside = take(&held, args[5], 1, p.count);
     u8 *outside = inside ? take(&held, args[6], 1, p.count) : NULL;
-    u8 *trial = outside ? take(&held, args[7], 1, p.count) : NULL;
-    if (!trial)
+    u8 *scratch = outside ? take(&held, args[7], 1, p.count * (CANDIDATES * 16 + 8)) : NULL;
+    if (!scratch)
         goto done;
     p.distortion = (const double *)(void *)distortion;
     p.rate = (const double *)(void *)rate;
@@ -438,7 +440,7 @@ static PyObject *search(PyObject *self, PyObject *const *args, Py_ssize_t count)
             goto done;
         }
     Py_BEGIN_ALLOW_THREADS
-    p2u_search(&p, budget, (int)bisections, inside, outside, trial);
+    p2u_search(&p, budget, (int)bisections, inside, outside, scratch);
     Py_END_ALLOW_THREADS
     made = Py_NewRef(Py_None);
 done:

@@ -2,29 +2,30 @@
  * by a file per level, which says how wide a vector is; equal to split.c and sums.c to the byte. */
 #include "encode.h"
 
-typedef u32 lanes __attribute__((vector_size(4 * LANES)));
-typedef i32 signed_lanes __attribute__((vector_size(4 * LANES)));
+/* LANE is u32, or u16 where vectors shift 16-bit lanes: then ladders of up to 8 digits fit. */
+typedef LANE lanes __attribute__((vector_size(sizeof(LANE) * LANES)));
+typedef SIGNED_LANE signed_lanes __attribute__((vector_size(sizeof(LANE) * LANES)));
 typedef u16 half_lanes __attribute__((vector_size(2 * LANES)));
 typedef u8 byte_lanes __attribute__((vector_size(LANES)));
 
 enum { TILE = 512 }; /* weights whose parts stay in the first-level cache */
 
 typedef struct {
-    u32 n[TILE];        /* index at the last lossy tier, 0 for outliers */
-    u32 magnitude[TILE];
-    u32 lacking[TILE];  /* low bits that the digits do not tell, 0 for outliers */
+    LANE n[TILE]; /* index at the last lossy tier, 0 for outliers */
+    LANE magnitude[TILE];
+    LANE lacking[TILE];     /* low bits that the digits do not tell, 0 for outliers */
     u32 tiny[TILE / LANES]; /* lanes with n = 0 that are no outliers */
 } tile_parts;
 
 P2U_INLINE lanes load_lanes(const u8 *words, size_t i, int size)
 {
     lanes out;
-    if (size == 2) {
+    if (size == 2 && sizeof(LANE) == 4) {
         half_lanes half;
         memcpy(&half, words + 2 * i, sizeof half);
         return __builtin_convertvector(half, lanes);
     }
-    memcpy(&out, words + 4 * i, sizeof out);
+    memcpy(&out, words + (size_t)size * i, sizeof out);
     return out;
 }
 
@@ -36,7 +37,8 @@ P2U_INLINE void store_bytes(u8 *to, lanes v)
 
 P2U_INLINE signed_lanes bounded(signed_lanes v, int low, int high)
 {
-    signed_lanes least = (signed_lanes){0} + low, most = (signed_lanes){0} + high;
+    signed_lanes least = (signed_lanes){0} + (SIGNED_LANE)low;
+    signed_lanes most = (signed_lanes){0} + (SIGNED_LANE)high;
     return LESSER(most, GREATER(least, v));
 }
 
@@ -51,32 +53,42 @@ P2U_INLINE numbers numbers_of(const p2u_format *f, lanes magnitude)
     signed_lanes field = (signed_lanes)(magnitude >> f->mantissa);
     lanes normal = (lanes)(field > 0);
     numbers out;
-    out.sig = (magnitude & (((u32)1 << f->mantissa) - 1)) | (normal & (u32)1 << f->mantissa);
+    LANE hidden = (LANE)((u32)1 << f->mantissa);
+    out.sig = (magnitude & (LANE)(hidden - 1)) | (normal & hidden);
     /* A comparison is -1 where it holds: field 0 has the unit of field 1. */
-    out.unit = field + (signed_lanes)(~normal & 1) + (f->emin - f->mantissa - 1);
+    out.unit = field + (signed_lanes)(~normal & 1) + (SIGNED_LANE)(f->emin - f->mantissa - 1);
     return out;
 }
 
+enum { TOP_SHIFT = 8 * sizeof(LANE) - 1 };
+
+/* Right of the binary point nothing is left after TOP_SHIFT. To the left a few bits are enough: what
+ * needs more is an outlier, and its index is not looked at. */
 P2U_INLINE lanes indices(numbers v, int step, int most)
 {
-    signed_lanes shift = step - v.unit;
-    return v.sig >> (lanes)bounded(shift, 0, 31) << (lanes)bounded(-shift, 0, most);
+    signed_lanes shift = (SIGNED_LANE)step - v.unit;
+    lanes index = v.sig >> (lanes)bounded(shift, 0, TOP_SHIFT);
+    return most ? index << (lanes)bounded(-shift, 0, most) : index;
 }
+
+/* Symbols of a normal number: one with a unit above the step is past all of them as it is, and
+ * `is_usual` has seen to it that a subnormal one is not. */
+P2U_INLINE lanes symbol_indices(numbers v, int step) { return indices(v, step, 0); }
 
 P2U_INLINE lanes inside_lanes(const p2u_format *f, lanes magnitude, lanes m)
 {
-    return (lanes)(m < OUTLIER) & (lanes)(magnitude <= (u32)f->max_word);
+    return (lanes)(m < OUTLIER) & (lanes)(magnitude <= (LANE)f->max_word);
 }
 
 P2U_INLINE lanes symbol_lanes(lanes word, lanes m, lanes inside, int size)
 {
-    lanes sign = word >> (8 * size - 8) & 128;
+    lanes sign = word >> (LANE)(8 * size - 8) & 128;
     return (inside & (m | sign)) | (~inside & OUTLIER);
 }
 
 P2U_INLINE lanes magnitudes_of(lanes word, int size)
 {
-    return word & (u32)(((u64)1 << (8 * size - 1)) - 1);
+    return word & (LANE)(((u64)1 << (8 * size - 1)) - 1);
 }
 
 static void tile_outliers(const p2u_source *b, p2u_layers *out, size_t i, u32 mask)
@@ -98,10 +110,10 @@ P2U_INLINE void tile_symbols(const p2u_source *b, p2u_layers *out, tile_parts *t
     for (size_t i = 0; i < count; i += LANES) {
         lanes word = load_lanes(b->words, from + i, size), magnitude = magnitudes_of(word, size);
         numbers v = numbers_of(&f, magnitude);
-        lanes m = indices(v, step, 8), inside = inside_lanes(&f, magnitude, m);
+        lanes m = symbol_indices(v, step), inside = inside_lanes(&f, magnitude, m);
         store_bytes(out->symbols + from + i, symbol_lanes(word, m, inside, size));
-        lanes n = indices(v, fine, 31) & inside;
-        lanes lacking = (lanes)bounded(fine - v.unit, 0, f.mantissa) & inside;
+        lanes n = indices(v, fine, TOP_SHIFT) & inside;
+        lanes lacking = (lanes)bounded((SIGNED_LANE)fine - v.unit, 0, f.mantissa) & inside;
         memcpy(tile->n + i, &n, sizeof n);
         memcpy(tile->magnitude + i, &magnitude, sizeof magnitude);
         memcpy(tile->lacking + i, &lacking, sizeof lacking);
@@ -125,11 +137,12 @@ P2U_INLINE void put_long(p2u_writer *bits, u64 value, int width)
     bits->count = count & 7;
 }
 
-/* Digits of one tier. Eight lie in the bytes of a word, which PEXT makes a bit string. */
+/* Digits of one tier. Eight lie in the bytes of a word, which PEXT makes a bit string; as they are
+ * whole bytes again, no word has to wait for the one before where the string starts with a byte. */
 static void tile_digits(const tile_parts *tile, size_t count, p2u_writer *to, int shift, int width)
 {
     p2u_writer bits = *to;
-    u32 low = ((u32)1 << width) - 1;
+    LANE low = (LANE)(((u32)1 << width) - 1);
     if (width > 8) {
         for (size_t i = 0; i < count; i++)
             put_bits(&bits, tile->n[i] >> shift & low, width);
@@ -143,7 +156,9 @@ static void tile_digits(const tile_parts *tile, size_t count, p2u_writer *to, in
         memcpy(&n, tile->n + i, sizeof n);
         store_bytes(bytes + i, n >> shift & low);
     }
-    for (size_t i = 0; i < count; i += 8)
+    for (size_t i = 0; i < count && bits.count == 0; i += 8, bits.to += width)
+        store64(bits.to, _pext_u64(load64(bytes + i), mask));
+    for (size_t i = 0; i < count && bits.count != 0; i += 8)
         put_long(&bits, _pext_u64(load64(bytes + i), mask), 8 * width);
     *to = bits;
 }
@@ -170,44 +185,69 @@ static void tile_planes(const p2u_source *b, p2u_layers *out, const tile_parts *
             lanes magnitude, lacking;
             memcpy(&magnitude, tile->magnitude + i, sizeof magnitude);
             memcpy(&lacking, tile->lacking + i, sizeof lacking);
-            store_bytes(to + i, (magnitude & low_bits(lacking)) >> 8 * p & 255);
+            store_bytes(to + i, (magnitude & low_bits(lacking)) >> (LANE)(8 * p) & 255);
         }
     }
 }
 
-/* The bit string: values and masks side by side, four or eight in a word, and PEXT again. */
+/* The bit string: values and masks side by side, four or eight in a word, and PEXT again. Two words
+ * are joined first where they fit into one, since each has to wait for the place of the last. */
+static p2u_writer put_masked(p2u_writer bits, const u8 *value, const u8 *known, size_t count)
+{
+    for (size_t i = 0; i < count; i += 16) {
+        u64 first = load64(known + i), second = load64(known + i + 8);
+        u64 low = _pext_u64(load64(value + i), first), high = _pext_u64(load64(value + i + 8), second);
+        int length = (int)_mm_popcnt_u64(first), more = (int)_mm_popcnt_u64(second);
+        if (length + more <= 56) {
+            put_bits(&bits, low | high << length, length + more);
+            continue;
+        }
+        put_long(&bits, low, length);
+        put_long(&bits, high, more);
+    }
+    return bits;
+}
+
 static void tile_rest(const p2u_source *b, p2u_layers *out, const tile_parts *tile, size_t count)
 {
-    p2u_writer bits = out->rest;
     int low = 8 * b->planes, narrow = b->format.mantissa - low <= 8;
-    u8 value[2 * TILE], known[2 * TILE];
+    u8 value[2 * TILE + 8], known[2 * TILE + 8];
     for (size_t i = 0; i < count; i += LANES) {
         lanes magnitude, lacking;
         memcpy(&magnitude, tile->magnitude + i, sizeof magnitude);
         memcpy(&lacking, tile->lacking + i, sizeof lacking);
-        lanes mask = low_bits(lacking) >> low;
+        lanes mask = low_bits(lacking) >> (LANE)low;
+        magnitude >>= (LANE)low;
         if (narrow) {
-            store_bytes(value + i, magnitude >> low & 255);
+            store_bytes(value + i, magnitude & 255);
             store_bytes(known + i, mask);
         } else {
-            half_lanes half = __builtin_convertvector(magnitude >> low & 0xffff, half_lanes);
+            half_lanes half = __builtin_convertvector(magnitude & 0xffff, half_lanes);
             half_lanes wide = __builtin_convertvector(mask, half_lanes);
             memcpy(value + 2 * i, &half, sizeof half);
             memcpy(known + 2 * i, &wide, sizeof wide);
         }
     }
-    for (size_t i = 0; i < (narrow ? count : 2 * count); i += 8) {
-        u64 mask = load64(known + i);
-        put_long(&bits, _pext_u64(load64(value + i), mask), (int)_mm_popcnt_u64(mask));
-    }
-    out->rest = bits;
+    size_t bytes = narrow ? count : 2 * count;
+    memset(value + bytes, 0, 8); /* a word that may be missing from the last pair */
+    memset(known + bytes, 0, 8);
+    out->rest = put_masked(out->rest, value, known, bytes);
+}
+
+/* Whether the fast path covers a run: the rest is left to split.c. */
+P2U_INLINE int is_usual(const p2u_source *b, int step)
+{
+    int size = b->format.itemsize;
+    if (b->sparse || step < b->format.emin - b->format.mantissa || (size != 2 && size != 4))
+        return 0;
+    return sizeof(LANE) == 4 || (size == 2 && b->digits[b->tiers - 1] <= 8);
 }
 
 /* Splits whole vectors of a segment's run and returns where it stopped. */
 size_t SPLIT(const p2u_source *b, p2u_layers *out, size_t from, size_t to, int step)
 {
     int size = b->format.itemsize, last = b->digits[b->tiers - 1];
-    if (b->sparse || (size != 2 && size != 4))
+    if (!is_usual(b, step))
         return from;
     size_t stop = from + (to - from) / LANES * LANES;
     tile_parts tile;
@@ -235,7 +275,7 @@ P2U_INLINE void run_symbols(const p2u_source *b, u8 *symbols, size_t from, size_
     const p2u_format f = b->format;
     for (; from < to; from += LANES) {
         lanes word = load_lanes(b->words, from, size), magnitude = magnitudes_of(word, size);
-        lanes m = indices(numbers_of(&f, magnitude), step, 8);
+        lanes m = symbol_indices(numbers_of(&f, magnitude), step);
         lanes inside = inside_lanes(&f, magnitude, m);
         store_bytes(symbols + from, symbol_lanes(word, m, inside, size));
     }
@@ -244,107 +284,12 @@ P2U_INLINE void run_symbols(const p2u_source *b, u8 *symbols, size_t from, size_
 size_t SYMBOLS(const p2u_source *b, u8 *symbols, size_t from, size_t to, int step)
 {
     int size = b->format.itemsize;
-    if (b->sparse || (size != 2 && size != 4))
+    if (!is_usual(b, step))
         return from;
     size_t stop = from + (to - from) / LANES * LANES;
     if (size == 2)
         run_symbols(b, symbols, from, stop, step, 2);
     else
         run_symbols(b, symbols, from, stop, step, 4);
-    return stop;
-}
-
-/* Sums of one tier over a run; "any" counts all weights, so n > 0 is what zeros leave. */
-typedef struct {
-    lanes count[2], first[2], second[2]; /* [0] all, [1] those with n = 0 */
-} lane_sums;
-
-P2U_INLINE u64 total_of(lanes v)
-{
-    u64 total = 0;
-    for (int i = 0; i < LANES; i++)
-        total += v[i];
-    return total;
-}
-
-P2U_INLINE void tier_lanes(lane_sums *s, numbers v, lanes inside, int fine)
-{
-    lanes r = v.sig >> (lanes)bounded(fine - GUARD - v.unit, 0, 31) & 255 & inside;
-    lanes zero = (lanes)(v.sig >> (lanes)bounded(fine - v.unit, 0, 31) == 0) & inside;
-    lanes square = r * r;
-    s->count[0] -= inside;
-    s->first[0] += r;
-    s->second[0] += square;
-    s->count[1] -= zero;
-    s->first[1] += r & zero;
-    s->second[1] += square & zero;
-}
-
-static void put_tier(p2u_cells *cells, const lane_sums *s)
-{
-    u64 zero[3] = {total_of(s->count[1]), total_of(s->first[1]), total_of(s->second[1])};
-    u64 all[3] = {total_of(s->count[0]), total_of(s->first[0]), total_of(s->second[0])};
-    for (int i = 0; i < 3; i++) {
-        cells->cell[1][0][i] += zero[i];
-        cells->cell[0][0][i] += all[i] - zero[i];
-    }
-}
-
-static void sum_tier(const p2u_source *b, p2u_sums *s, size_t from, size_t to, int step, int tier)
-{
-    const p2u_format f = b->format;
-    lane_sums sums = {0};
-    for (size_t i = from; i < to; i += LANES) {
-        lanes magnitude = load_lanes(b->words, i, 4) & 0x7fffffff;
-        numbers v = numbers_of(&f, magnitude);
-        lanes inside = inside_lanes(&f, magnitude, indices(v, step, 8));
-        tier_lanes(&sums, v, inside, step - b->digits[tier]);
-    }
-    put_tier(s->cells + (size_t)tier * (size_t)s->span + (size_t)(step - s->lowest), &sums);
-}
-
-/* Squares by exponent field: nearly all weights lie in the octaves around the step, which have an
- * accumulator each; what is left is added one by one. */
-static void sum_energy(const p2u_source *b, p2u_sums *s, size_t from, size_t to, int step)
-{
-    enum { NEAR = 10, FLUSH = 128 * LANES }; /* 2^24 times 128 is below 2^32 */
-    int drop = b->format.mantissa - 11, top = step + 5 + 1 - b->format.emin;
-    u32 last_finite = (u32)(b->format.max_word >> b->format.mantissa);
-    if (top < NEAR || top > (int)last_finite)
-        top = 1 << 20; /* no field: everything one by one */
-    for (; from < to; from += FLUSH) {
-        lanes sums[NEAR] = {{0}};
-        size_t stop = to - from < FLUSH ? to : from + FLUSH;
-        for (size_t i = from; i < stop; i += LANES) {
-            lanes magnitude = load_lanes(b->words, i, 4) & 0x7fffffff;
-            lanes field = magnitude >> b->format.mantissa;
-            lanes lead = ((magnitude & 0x7fffff) | 0x800000) >> drop, square = lead * lead;
-            lanes place = (u32)top - field, far = (lanes)(place >= NEAR);
-            for (u32 j = 0; j < NEAR; j++)
-                sums[j] += square & (lanes)(place == j);
-            for (u32 mask = SIGNS(far); mask; mask &= mask - 1) {
-                int at = __builtin_ctz(mask);
-                u32 e = field[at], sig = (e ? lead[at] : (magnitude[at] & 0x7fffff) >> drop);
-                if (e <= last_finite)
-                    s->energy[e ? e : 1] += (u64)sig * sig;
-            }
-        }
-        for (int j = 0; j < NEAR && top < 1 << 20; j++)
-            s->energy[top - j] += total_of(sums[j]);
-    }
-}
-
-size_t SUMS(const p2u_source *b, p2u_sums *s, size_t from, size_t to, int step)
-{
-    const p2u_format *f = &b->format;
-    int last = b->digits[b->tiers - 1];
-    /* Where no bin is cut short, every guard is 0: far from the subnormals, and as long as an
-     * index and its 8 bits of rest lie in a significand. */
-    if (b->sparse || f->itemsize != 4 || step - last - 1 < f->emin || last > f->mantissa - 14)
-        return from;
-    size_t stop = from + (to - from) / LANES * LANES;
-    for (int t = 0; t < b->tiers; t++)
-        sum_tier(b, s, from, stop, step, t);
-    sum_energy(b, s, from, stop, step);
     return stop;
 }

@@ -10,26 +10,43 @@ P2U_INLINE u32 height(u8 symbol, int sparse)
 
 static u32 sum_run(const u8 *symbols, size_t count, int sparse)
 {
+#if P2U_X86
+    switch (p2u_level()) {
+    case LEVEL_AVX512: return p2u_sum_run_avx512(symbols, count, sparse);
+    case LEVEL_AVX2: return p2u_sum_run_avx2(symbols, count, sparse);
+    default: break;
+    }
+#endif
     u32 sum = 0;
     for (size_t i = 0; i < count; i++)
         sum += height(symbols[i], sparse);
     return sum;
 }
 
+static void sum_columns(const p2u_cut *cut, u32 *sums)
+{
+#if P2U_X86
+    switch (p2u_level()) {
+    case LEVEL_AVX512: p2u_sum_columns_avx512(cut, sums); return;
+    case LEVEL_AVX2: p2u_sum_columns_avx2(cut, sums); return;
+    default: break;
+    }
+#endif
+    for (size_t row = 0; row < cut->unit; row++)
+        for (size_t u = 0; u < cut->units; u++)
+            sums[u] += height(cut->symbols[row * cut->units + u], cut->sparse);
+}
+
 static void sum_units(const p2u_cut *cut, u32 *sums)
 {
-    if (!cut->transposed) {
-        for (size_t u = 0; u < cut->units; u++) {
-            size_t from = u * cut->unit, left = cut->count - from;
-            sums[u] = sum_run(cut->symbols + from, left < cut->unit ? left : cut->unit, cut->sparse);
-        }
+    memset(sums, 0, cut->units * sizeof *sums);
+    if (cut->transposed) {
+        sum_columns(cut, sums);
         return;
     }
-    memset(sums, 0, cut->units * sizeof *sums);
-    for (size_t row = 0; row < cut->unit; row++) {
-        const u8 *at = cut->symbols + row * cut->units;
-        for (size_t u = 0; u < cut->units; u++)
-            sums[u] += height(at[u], cut->sparse);
+    for (size_t u = 0; u < cut->units; u++) {
+        size_t from = u * cut->unit, left = cut->count - from;
+        sums[u] = sum_run(cut->symbols + from, left < cut->unit ? left : cut->unit, cut->sparse);
     }
 }
 

@@ -68,6 +68,42 @@ size_t COUNT_UNITS(const p2u_cut *cut, const u32 *units, size_t count, i64 *tabl
     return WIDTH;
 }
 
+/* The sum of magnitudes of a unit. */
+u32 SUM_RUN(const u8 *symbols, size_t count, int sparse)
+{
+    u32 sum = 0;
+    size_t i = 0;
+    for (; i + WIDTH <= count && !sparse; i += WIDTH)
+        sum += ADD_BYTES(load_symbols(symbols + i) & 127);
+    for (; i < count; i++)
+        sum += sparse && symbols[i] >= MINUS_ZERO ? 0 : symbols[i] & 127;
+    return sum;
+}
+
+/* The same of all columns of a matrix, a strip that stays in registers at a time. */
+void SUM_COLUMNS(const p2u_cut *cut, u32 *sums)
+{
+    typedef u16 strip __attribute__((vector_size(2 * WIDTH)));
+    enum { MOST = 512 }; /* 127 times this fits 16 bits */
+    for (size_t column = 0; column < cut->units; column += WIDTH) {
+        size_t wide = cut->units - column < WIDTH ? cut->units - column : WIDTH;
+        for (size_t row = 0; row < cut->unit;) {
+            size_t stop = cut->unit - row < MOST ? cut->unit : row + MOST;
+            strip part = {0};
+            for (; row < stop; row++) {
+                const u8 *at = cut->symbols + row * cut->units + column;
+                symbol_lanes_t m = {0};
+                memcpy(&m, at, wide == WIDTH ? WIDTH : wide);
+                if (cut->sparse)
+                    m &= (symbol_lanes_t)(m < MINUS_ZERO);
+                part += __builtin_convertvector(m & 127, strip);
+            }
+            for (size_t i = 0; i < wide; i++)
+                sums[column + i] += part[i];
+        }
+    }
+}
+
 /* The columns from `column` on, as many as a vector has; 0 if there are not so many. */
 size_t COUNT_COLUMNS(const p2u_cut *cut, size_t column, const u8 *octaves, i64 *tables)
 {

@@ -100,7 +100,9 @@ static size_t split_quick(const p2u_source *b, p2u_layers *out, size_t from, siz
 {
 #if P2U_X86
     switch (p2u_level()) {
-    case LEVEL_AVX512: return p2u_split_avx512(b, out, from, to, step);
+    case LEVEL_AVX512:
+        from = p2u_split_half(b, out, from, to, step);
+        return p2u_split_avx512(b, out, from, to, step);
     case LEVEL_AVX2: return p2u_split_avx2(b, out, from, to, step);
     default: break;
     }
@@ -113,7 +115,9 @@ static size_t symbols_quick(const p2u_source *b, u8 *symbols, size_t from, size_
 {
 #if P2U_X86
     switch (p2u_level()) {
-    case LEVEL_AVX512: return p2u_symbols_avx512(b, symbols, from, to, step);
+    case LEVEL_AVX512:
+        from = p2u_symbols_half(b, symbols, from, to, step);
+        return p2u_symbols_avx512(b, symbols, from, to, step);
     case LEVEL_AVX2: return p2u_symbols_avx2(b, symbols, from, to, step);
     default: break;
     }

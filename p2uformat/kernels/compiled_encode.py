@@ -190,9 +190,10 @@ class EncodeKernels(NumpyKernels):
         cheapest = np.zeros(rate.shape[1], np.uint8)
         barred = np.flatnonzero(np.isinf(distortion.min(0)))
         cheapest[barred] = np.argmin(rate[:, barred], axis=0)
-        inside, outside, trial = np.empty((3, rate.shape[1]), np.uint8)
+        inside, outside = np.empty((2, rate.shape[1]), np.uint8)
+        scratch = np.empty((len(rate) * 2 + 1) * rate.shape[1], np.float64)
         self._encode.search(
-            distortion, rate, cheapest, budget, BISECTIONS, inside, outside, trial
+            distortion, rate, cheapest, budget, BISECTIONS, inside, outside, scratch
         )
         return inside, outside
 
