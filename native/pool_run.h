@@ -6,6 +6,8 @@ typedef u8 symbol_lanes_t __attribute__((vector_size(4 * LANES)));
 
 enum { WIDTH = 4 * LANES, SMALL = 16, PASS = SMALL * LANES / 16, MOST_ROWS = 255 };
 
+typedef u16 strip_t __attribute__((vector_size(8 * LANES)));
+
 P2U_INLINE symbol_lanes_t load_symbols(const u8 *from)
 {
     symbol_lanes_t out;
@@ -50,8 +52,9 @@ P2U_INLINE void count_pass(const p2u_cut *cut, const u32 *units, size_t count, i
             symbol_lanes_t m = load_symbols(at) & 127;
             for (int v = 0; v < PASS; v++)
                 TALLY(sums[v], m, (u8)(base + v));
-            if (base == 0)
-                count_large(at, ABOVE(m, SMALL - 1), cut->sparse, tables);
+            u64 large = base ? 0 : ABOVE(m, SMALL - 1);
+            if (large)
+                count_large(at, large, cut->sparse, tables);
             if (++rows == MOST_ROWS) {
                 flush(sums, base, table);
                 rows = 0;
@@ -83,20 +86,19 @@ u32 SUM_RUN(const u8 *symbols, size_t count, int sparse)
 /* The same of all columns of a matrix, a strip that stays in registers at a time. */
 void SUM_COLUMNS(const p2u_cut *cut, u32 *sums)
 {
-    typedef u16 strip __attribute__((vector_size(2 * WIDTH)));
     enum { MOST = 512 }; /* 127 times this fits 16 bits */
     for (size_t column = 0; column < cut->units; column += WIDTH) {
         size_t wide = cut->units - column < WIDTH ? cut->units - column : WIDTH;
         for (size_t row = 0; row < cut->unit;) {
             size_t stop = cut->unit - row < MOST ? cut->unit : row + MOST;
-            strip part = {0};
+            strip_t part = {0};
             for (; row < stop; row++) {
                 const u8 *at = cut->symbols + row * cut->units + column;
                 symbol_lanes_t m = {0};
                 memcpy(&m, at, wide == WIDTH ? WIDTH : wide);
                 if (cut->sparse)
                     m &= (symbol_lanes_t)(m < MINUS_ZERO);
-                part += __builtin_convertvector(m & 127, strip);
+                part += __builtin_convertvector(m & 127, strip_t);
             }
             for (size_t i = 0; i < wide; i++)
                 sums[column + i] += part[i];
@@ -112,22 +114,26 @@ size_t COUNT_COLUMNS(const p2u_cut *cut, size_t column, const u8 *octaves, i64 *
     i64 *of[WIDTH];
     for (int i = 0; i < WIDTH; i++)
         of[i] = tables + (size_t)octaves[column + (size_t)i] * COLUMNS;
-    for (size_t from = 0; from < cut->unit; from += MOST_ROWS) {
-        size_t to = cut->unit - from < MOST_ROWS ? cut->unit : from + MOST_ROWS;
-        for (int base = 0; base < SMALL; base += PASS) {
+    for (int base = 0; base < SMALL; base += PASS) {
+        strip_t wide[PASS] = {{0}}; /* at most 2^13 rows: 16 bits hold them */
+        for (size_t from = 0; from < cut->unit; from += MOST_ROWS) {
+            size_t to = cut->unit - from < MOST_ROWS ? cut->unit : from + MOST_ROWS;
             symbol_lanes_t sums[PASS] = {{0}};
             for (size_t row = from; row < to; row++) {
                 const u8 *at = cut->symbols + row * cut->units + column;
                 symbol_lanes_t m = load_symbols(at) & 127;
                 for (int v = 0; v < PASS; v++)
                     TALLY(sums[v], m, (u8)(base + v));
-                if (base == 0)
-                    count_large(at, ABOVE(m, SMALL - 1), cut->sparse, of);
+                u64 large = base ? 0 : ABOVE(m, SMALL - 1);
+                if (large)
+                    count_large(at, large, cut->sparse, of);
             }
             for (int v = 0; v < PASS; v++)
-                for (int i = 0; i < WIDTH; i++)
-                    of[i][base + v] += sums[v][i];
+                wide[v] += __builtin_convertvector(sums[v], strip_t);
         }
+        for (int v = 0; v < PASS; v++)
+            for (int i = 0; i < WIDTH; i++)
+                of[i][base + v] += wide[v][i];
     }
     return WIDTH;
 }

@@ -54,6 +54,16 @@ static void sum_range(const p2u_source *b, p2u_sums *s, size_t from, size_t to, 
     }
 }
 
+enum { STRIDE = 64 };
+
+static u32 any_of(const u32 *counts, size_t n)
+{
+    u32 any = 0;
+    for (size_t i = 0; i < n; i++)
+        any |= counts[i];
+    return any;
+}
+
 /* Of a short format the weights of one step are counted by magnitude, and the counts summed up:
  * magnitudes of one exponent field share their cell. */
 static void sum_field(const p2u_source *b, p2u_sums *s, int step, u64 first, u64 stop)
@@ -63,10 +73,7 @@ static void sum_field(const p2u_source *b, p2u_sums *s, int step, u64 first, u64
     u32 base = (u32)v.sig;
     const u32 *counts = s->scratch + first;
     size_t n = (size_t)(stop - first);
-    u32 any = 0;
-    for (size_t i = 0; i < n; i++)
-        any |= counts[i];
-    if (!any)
+    if (!any_of(counts, n))
         return;
     u64 energy = 0;
     for (size_t i = 0; i < n; i++)
@@ -96,6 +103,15 @@ static void sum_field(const p2u_source *b, p2u_sums *s, int step, u64 first, u64
     }
 }
 
+/* All weights of one word: their energy, and their cells if they are inside. */
+static void add_words(const p2u_source *b, p2u_sums *s, int step, u64 word, int inside)
+{
+    p2u_number v = number_of(&b->format, word);
+    add_energy(&b->format, v, s->energy, s->scratch[word]);
+    for (int t = 0; inside && t < b->tiers; t++)
+        add_weight(cells_of(s, t, step), &b->format, v, step - b->digits[t], s->scratch[word]);
+}
+
 static void sum_counts(const p2u_source *b, p2u_sums *s, int step)
 {
     const p2u_format *f = &b->format;
@@ -107,17 +123,14 @@ static void sum_counts(const p2u_source *b, p2u_sums *s, int step)
             limit = word;
     }
     /* The words of field 0 and those that are outliers one by one: there are few. */
-    for (u64 word = 0; word <= f->max_word; word++) {
-        if (word == run && word < limit)
-            word = limit;
-        if (word > f->max_word || !s->scratch[word])
-            continue;
-        p2u_number v = number_of(f, word);
-        if (word >= run && word < limit)
-            continue;
-        add_energy(f, v, s->energy, s->scratch[word]);
-        for (int t = 0; word < limit && t < b->tiers; t++)
-            add_weight(cells_of(s, t, step), f, v, step - b->digits[t], s->scratch[word]);
+    for (u64 word = 0; word < run && word < limit; word++)
+        if (s->scratch[word])
+            add_words(b, s, step, word, 1);
+    for (u64 word = limit; word <= f->max_word; word++) {
+        if (word % STRIDE == 0 && word + STRIDE <= f->max_word && !any_of(s->scratch + word, STRIDE))
+            word += STRIDE - 1;
+        else if (s->scratch[word])
+            add_words(b, s, step, word, 0);
     }
     for (u64 first = run; first < limit; first += run)
         sum_field(b, s, step, first, first + run < limit ? first + run : limit);
@@ -127,11 +140,19 @@ static void sum_counts(const p2u_source *b, p2u_sums *s, int step)
 static int count_words(const p2u_source *b, p2u_sums *s, int step)
 {
     int found = 0;
-    for (size_t from = 0, k = 0; from < b->weights; from += b->segment, k++) {
-        size_t to = b->weights - from < b->segment ? b->weights : from + b->segment;
+    for (size_t start = 0, k = 0; start < b->weights; start += b->segment, k++) {
+        size_t from = start, to = b->weights - start < b->segment ? b->weights : start + b->segment;
         if (b->steps[k] != step)
             continue;
         found = 1;
+        if (b->format.itemsize == 2)
+            for (; from + 4 <= to; from += 4) {
+                u64 four = load64(b->words + 2 * from);
+                s->scratch[four & 0x7fff]++;
+                s->scratch[four >> 16 & 0x7fff]++;
+                s->scratch[four >> 32 & 0x7fff]++;
+                s->scratch[four >> 48 & 0x7fff]++;
+            }
         if (b->format.itemsize == 2)
             for (size_t i = from; i < to; i++)
                 s->scratch[load16(b->words + 2 * i) & 0x7fff]++;

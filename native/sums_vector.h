@@ -28,7 +28,7 @@ P2U_INLINE void tier_lanes(lane_sums *s, numbers v, lanes inside, int fine)
     s->second[1] += square & zero;
 }
 
-static void put_tier(p2u_cells *cells, const lane_sums *s)
+P2U_INLINE void put_tier(p2u_cells *cells, const lane_sums *s)
 {
     u64 zero[3] = {total_of(s->count[1]), total_of(s->first[1]), total_of(s->second[1])};
     u64 all[3] = {total_of(s->count[0]), total_of(s->first[0]), total_of(s->second[0])};
@@ -69,7 +69,7 @@ P2U_INLINE void add_squares(const p2u_format *f, near_squares *near, u64 *energy
         add_far(f, energy, magnitude, far);
 }
 
-static void flush_squares(near_squares *near, u64 *energy)
+P2U_INLINE void flush_squares(near_squares *near, u64 *energy)
 {
     for (int j = 0; j < NEAR && near->top < FAR; j++) {
         energy[near->top - j] += total_of(near->sums[j]);
@@ -79,10 +79,11 @@ static void flush_squares(near_squares *near, u64 *energy)
 
 enum { PAIR = 2 }; /* tiers in one pass: more would not stay in registers */
 
-static void sum_pass(const p2u_source *b, p2u_sums *s, size_t from, size_t to, int step, int tier)
+P2U_INLINE void sum_pass(const p2u_source *b, p2u_sums *s, size_t from, size_t to, int step,
+                         int tier, int tiers)
 {
     const p2u_format f = b->format;
-    int tiers = b->tiers - tier < PAIR ? b->tiers - tier : PAIR, top = step + 6 - f.emin;
+    int top = step + 6 - f.emin;
     lane_sums sums[PAIR] = {0};
     near_squares near = {.top = top};
     if (top < NEAR || top > (int)(f.max_word >> f.mantissa))
@@ -117,6 +118,9 @@ size_t SUMS(const p2u_source *b, p2u_sums *s, size_t from, size_t to, int step)
         return from;
     size_t stop = from + (to - from) / LANES * LANES;
     for (int t = 0; t < b->tiers; t += PAIR)
-        sum_pass(b, s, from, stop, step, t);
+        if (b->tiers - t >= PAIR)
+            sum_pass(b, s, from, stop, step, t, PAIR);
+        else
+            sum_pass(b, s, from, stop, step, t, 1);
     return stop;
 }

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from p2uformat.artifact.contents import Contents
 from p2uformat.artifact.encode import Encoder
 from p2uformat.artifact.open import Artifact
-from p2uformat.artifact.open import open as open_artifact
 from p2uformat.artifact.options import Policy, Sensitivity, parse_policy
 from p2uformat.artifact.parent import Parent
 from p2uformat.artifact.plan import (
@@ -121,15 +121,14 @@ def pack(
         stack.callback(spools.close)
         pages = job.encode(plans, digest, spools)
         manifest = assemble(policy.tiers, pages)
-        write_artifact(
+        written = write_artifact(
             destination,
             manifest=manifest,
             tier_spools=spools.finish(),
             overwrite=overwrite,
             progress=lambda done, total: job.note("assemble", done, total),
         )
-    with open_artifact(destination) as made:
-        return made.summary
+    return Artifact(Contents.of(written), workers).summary
 
 
 def _open_source(source: Source) -> SafetensorsSource | ArraySource:

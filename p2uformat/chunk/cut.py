@@ -53,12 +53,13 @@ def class_chunk_bytes(pools: Sequence[Pool], steps: Sequence[NDArray[np.int16]])
         Their step exponents.
     """
     work = kernels()
-    tables = pools[0].tables if len(pools) == 1 else sum_tables(pools)
+    tables = sum_tables(pools)
     names = work.merge(tables).names
     class_map = names[np.concatenate([pool.octaves for pool in pools])]
     total = CHUNK_HEAD + MEMBER_HEAD * len(pools) + entropy_bytes(np.bincount(class_map))
     delta = np.diff(np.concatenate(steps).astype(np.int64), prepend=0)
-    total += 2 * entropy_bytes(np.unique(delta, return_counts=True)[1])  # in two planes
+    counts = np.bincount(delta - delta.min())
+    total += 2 * entropy_bytes(counts[counts > 0])  # in two planes
     for name in range(int(class_map.max()) + 1):
         total += work.stream_bytes(tables[names == name].sum(0))
     return total
@@ -66,4 +67,7 @@ def class_chunk_bytes(pools: Sequence[Pool], steps: Sequence[NDArray[np.int16]])
 
 def sum_tables(pools: Sequence[Pool]) -> NDArray[np.int64]:
     """Return the tables of several members together."""
-    return np.sum([pool.tables for pool in pools], axis=0, dtype=np.int64)
+    total = pools[0].tables
+    for pool in pools[1:]:
+        total = total + pool.tables
+    return total
