@@ -163,7 +163,9 @@ size_t p2u_count_columns_avx512(const p2u_cut *cut, size_t column, const u8 *oct
 i64 p2u_merge_classes(const i64 *logs, const i64 *tables, u8 *names);
 i64 p2u_stream_bytes(const i64 *table);
 
-/* What a segment's candidates cost: `count` segments for each candidate, `stride` apart. */
+/* What a segment's candidates cost: `count` segments for each candidate, `stride` apart. Kernels
+ * may read PAD segments more. */
+enum { PAD = 8 };
 typedef struct {
     size_t count, stride;
     const double *distortion; /* infinite where barred */
@@ -176,6 +178,16 @@ enum { CLOSE = 128 }; /* in a choice: another candidate costs nearly the same */
 void p2u_search(const p2u_prices *p, i64 budget, int bisections, u8 *inside, u8 *outside,
                 u8 *scratch);
 i64 p2u_choose_portable(const p2u_prices *p, double slope, u8 *choice);
+/* How bins of candidates spread over grid indices: for cell i = candidate * BINS + bin, the indices
+ * and weights from starts[i] to starts[i + 1]. */
+typedef struct {
+    const u32 *starts;
+    const u8 *indices, *weights;
+} p2u_spread;
+
+enum { INDICES = 128 };
+void p2u_spread_tables(const p2u_spread *s, size_t classes, const double *pooled, i64 *tables);
+void p2u_spread_costs(const p2u_spread *s, size_t classes, const i64 *lengths, double *costs);
 void p2u_rates_portable(const u8 *counts, int wide, size_t count, const u8 *classes,
                         const double *costs, const i64 *fixed, double *rate);
 void p2u_rates(const u8 *counts, int wide, size_t count, const u8 *classes, const double *costs,

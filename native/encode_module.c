@@ -429,7 +429,7 @@ static PyObject *search(PyObject *self, PyObject *const *args, Py_ssize_t count)
         goto done;
     u8 *inside = take(&held, args[5], 1, p.count);
     u8 *outside = inside ? take(&held, args[6], 1, p.count) : NULL;
-    u8 *scratch = outside ? take(&held, args[7], 1, p.count * (CANDIDATES * 16 + 8)) : NULL;
+    u8 *scratch = outside ? take(&held, args[7], 1, (p.count + PAD) * (CANDIDATES * 16 + 8)) : NULL;
     if (!scratch)
         goto done;
     p.distortion = (const double *)(void *)distortion;
@@ -531,6 +531,71 @@ done:
     return made;
 }
 
+/* starts, indices, weights, classes: checked, since they are used as indices. */
+static int take_spread(buffers *held, PyObject *const *args, p2u_spread *out, size_t *classes)
+{
+    enum { CELLS = CANDIDATES * BINS };
+    u8 *starts = take(held, args[0], 0, (CELLS + 1) * 4);
+    u8 *indices = starts ? take(held, args[1], 0, 0) : NULL;
+    size_t length = indices ? (size_t)held->views[held->count - 1].len : 0;
+    u8 *weights = indices ? take(held, args[2], 0, length) : NULL;
+    i64 count = weights ? number(args[3], 0, 256) : -1;
+    if (count < 0)
+        return -1;
+    *out = (p2u_spread){(const u32 *)(void *)starts, indices, weights};
+    *classes = (size_t)count;
+    for (size_t i = 0; i < length; i++)
+        if (indices[i] >= INDICES)
+            goto wrong;
+    for (size_t i = 0; i <= CELLS; i++)
+        if (out->starts[i] > length)
+            goto wrong;
+    return 0;
+wrong:
+    PyErr_SetString(PyExc_ValueError, "not how bins spread");
+    return -1;
+}
+
+/* starts, indices, weights, classes, pooled, tables */
+static PyObject *spread_tables(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    (void)self;
+    buffers held = {.count = 0};
+    p2u_spread s;
+    size_t n;
+    PyObject *made = NULL;
+    if (expect(count, 6) == 0 && take_spread(&held, args, &s, &n) == 0) {
+        u8 *pooled = take(&held, args[4], 0, n * CANDIDATES * BINS * 8);
+        u8 *tables = pooled ? take(&held, args[5], 1, n * INDICES * 8) : NULL;
+        if (tables) {
+            p2u_spread_tables(&s, n, (const double *)(void *)pooled, (i64 *)(void *)tables);
+            made = Py_NewRef(Py_None);
+        }
+    }
+    let_go(&held);
+    return made;
+}
+
+/* starts, indices, weights, classes, lengths, costs */
+static PyObject *spread_costs(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    (void)self;
+    buffers held = {.count = 0};
+    p2u_spread s;
+    size_t n;
+    PyObject *made = NULL;
+    if (expect(count, 6) == 0 && take_spread(&held, args, &s, &n) == 0) {
+        u8 *lengths = take(&held, args[4], 0, n * INDICES * 8);
+        u8 *costs = lengths ? take(&held, args[5], 1, n * CANDIDATES * BINS * 8) : NULL;
+        if (costs) {
+            p2u_spread_costs(&s, n, (const i64 *)(void *)lengths, (double *)(void *)costs);
+            made = Py_NewRef(Py_None);
+        }
+    }
+    let_go(&held);
+    return made;
+}
+
 #define FAST(name, text) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL, text}
 
 PyMethodDef p2u_encode_methods[] = {
@@ -545,6 +610,8 @@ PyMethodDef p2u_encode_methods[] = {
     {"stream_bytes", stream_bytes, METH_O, "Estimate the bytes of a class stream."},
     FAST(search, "Search the planner's slope."),
     FAST(rates, "Rates of the planner's candidates."),
+    FAST(spread_tables, "Spread pooled bins over grid indices."),
+    FAST(spread_costs, "Costs of bins from lengths of codes."),
     FAST(pool_counts, "Sum histograms of segments by key."),
     {NULL, NULL, 0, NULL},
 };

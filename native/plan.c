@@ -28,7 +28,7 @@ typedef struct {
 
 static void open_all(open_segments *o, const p2u_prices *p, u8 *scratch)
 {
-    size_t n = p->count, all = n * CANDIDATES;
+    size_t n = p->count, stride = n + PAD, all = stride * CANDIDATES;
     o->distortion = (double *)(void *)scratch;
     o->rate = o->distortion + all;
     o->rows = (u32 *)(void *)(o->rate + all);
@@ -36,13 +36,16 @@ static void open_all(open_segments *o, const p2u_prices *p, u8 *scratch)
     o->low = o->cheapest + n;
     o->high = o->low + n;
     o->trial = o->high + n;
-    memcpy(o->distortion, p->distortion, all * sizeof(double));
-    memcpy(o->rate, p->rate, all * sizeof(double));
+    memset(o->distortion, 0, 2 * all * sizeof(double));
+    for (size_t j = 0; j < CANDIDATES; j++) {
+        memcpy(o->distortion + j * stride, p->distortion + j * p->stride, n * sizeof(double));
+        memcpy(o->rate + j * stride, p->rate + j * p->stride, n * sizeof(double));
+    }
     memcpy(o->cheapest, p->cheapest, n);
     for (size_t i = 0; i < n; i++)
         o->rows[i] = (u32)i;
     o->settled = 0;
-    o->prices = (p2u_prices){n, n, o->distortion, o->rate, o->cheapest};
+    o->prices = (p2u_prices){n, stride, o->distortion, o->rate, o->cheapest};
 }
 
 /* A candidate that is the best at both ends of a range of slopes is the best in between, since costs
@@ -83,7 +86,7 @@ static size_t count_settled(const open_segments *o)
 }
 
 /* Bisects the slope: the best choice inside the budget and the next one outside. scratch: for each
- * segment 16 bytes a candidate and 8 more. */
+ * segment, and PAD more, 16 bytes a candidate and 8 more. */
 void p2u_search(const p2u_prices *p, i64 budget, int bisections, u8 *inside, u8 *outside,
                 u8 *scratch)
 {
@@ -132,4 +135,27 @@ void p2u_pool_counts(const u8 *counts, int wide, size_t count, const u16 *keys, 
             for (size_t b = 0; b < BINS; b++)
                 to[b] += load16(row + 2 * b);
     }
+}
+
+/* tables[class][index] from pooled[class][cell], in eighths of a weight. */
+void p2u_spread_tables(const p2u_spread *s, size_t classes, const double *pooled, i64 *tables)
+{
+    for (size_t c = 0; c < classes; c++)
+        for (size_t i = 0; i < CANDIDATES * BINS; i++) {
+            i64 count = (i64)pooled[c * CANDIDATES * BINS + i];
+            for (u32 k = s->starts[i]; count && k < s->starts[i + 1]; k++)
+                tables[c * INDICES + s->indices[k]] += count * s->weights[k];
+        }
+}
+
+/* costs[class][cell] from the lengths of codes of each class. */
+void p2u_spread_costs(const p2u_spread *s, size_t classes, const i64 *lengths, double *costs)
+{
+    for (size_t c = 0; c < classes; c++)
+        for (size_t i = 0; i < CANDIDATES * BINS; i++) {
+            i64 cost = 0;
+            for (u32 k = s->starts[i]; k < s->starts[i + 1]; k++)
+                cost += lengths[c * INDICES + s->indices[k]] * s->weights[k];
+            costs[c * CANDIDATES * BINS + i] = (double)cost;
+        }
 }

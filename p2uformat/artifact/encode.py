@@ -171,8 +171,7 @@ class Encoder:
         assert block.steps is not None
         words = np.frombuffer(data, plan.fmt.word)
         layers = kernels().encode_block(spec, words, block.steps, sparse=block.sparse)
-        sums = TensorSums(len(self._policy.digits))
-        sums.add_block(layers, block.steps)
+        sums = TensorSums.of_block(layers, block.steps)
         digests = (
             digest_of(layers.base.sections()),
             *map(digest, layers.refinements),

@@ -67,7 +67,8 @@ def encode_classes(layers: Sequence[BaseLayer], rows: Sequence[int]) -> bytes:
     for cut in cuts:
         part = class_map[start : start + cut.member.units]
         found = work.sort_units(cut.member, part)
-        for name, piece in zip(np.unique(part).tolist(), found, strict=True):
+        present = np.flatnonzero(np.bincount(part)).tolist()
+        for name, piece in zip(present, found, strict=True):
             pieces.setdefault(name, []).append(piece)
         start += cut.member.units
     streams = [_joined(pieces[name]) for name in sorted(pieces)]
@@ -82,24 +83,36 @@ def _joined(pieces: list[U8]) -> Buffer:
 def _class_streams(
     layers: Sequence[BaseLayer], cuts: Sequence[Member], class_map: U8
 ) -> list[Buffer]:
-    table = np.zeros(len(layers), MEMBER)
-    for row, layer, cut in zip(table, layers, cuts, strict=True):
-        row["weights"], row["segments"] = len(layer.symbols), len(layer.steps)
-        row["outliers"], row["unit"] = len(layer.outlier_index), cut.unit
-        row["flags"], row["size"] = layer.flags, layer.outlier_words.dtype.itemsize
-        row["axis"] = cut.transposed
+    rows = [
+        (
+            len(layer.symbols),
+            len(layer.steps),
+            len(layer.outlier_index),
+            cut.unit,
+            layer.flags,
+            layer.outlier_words.dtype.itemsize,
+            int(cut.transposed),
+        )
+        for layer, cut in zip(layers, cuts, strict=True)
+    ]
     steps = np.concatenate([layer.steps for layer in layers]).astype("<i2").view("<u2")
     delta = np.diff(steps, prepend=np.uint16(0)).astype("<u2")
-    gaps = [np.diff(layer.outlier_index, prepend=np.uint32(0)) for layer in layers]
-    gap = np.concatenate(gaps).astype("<u4")
-    values = b"".join(layer.outlier_words.tobytes() for layer in layers)
     return [
-        table.tobytes(),
+        np.array(rows, MEMBER).tobytes(),
         _planes(delta),
         class_map.tobytes(),
-        _planes(gap),
-        values,
+        _gaps(layers),
+        b"".join(layer.outlier_words.tobytes() for layer in layers),
     ]
+
+
+def _gaps(layers: Sequence[BaseLayer]) -> bytes:
+    """Return the outliers' distances, in byte planes; few blocks have any."""
+    found = [layer.outlier_index for layer in layers if len(layer.outlier_index)]
+    if not found:
+        return b""
+    gaps = [np.diff(index, prepend=np.uint32(0)) for index in found]
+    return _planes(np.concatenate(gaps).astype("<u4"))
 
 
 def _planes(values: NDArray[np.unsignedinteger]) -> bytes:

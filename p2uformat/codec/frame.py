@@ -17,6 +17,7 @@ Buffer = bytes | memoryview
 _HEAD = struct.Struct("<BBHHH")
 _ROW = struct.Struct("<II")
 _ZSTD = 1 << 31
+_LEAST_FRAME = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,8 @@ def build_frame(codec: int, members: int, streams: Sequence[Buffer]) -> bytes:
     table = []
     bodies: list[Buffer] = []
     for stream in streams:
-        packed = zstd.compress(stream)
+        # A frame has at least so many bytes: streams without any need no look.
+        packed = zstd.compress(stream) if len(stream) > _LEAST_FRAME else stream
         if len(packed) < len(stream):
             table.append(_ROW.pack(len(packed) | _ZSTD, len(stream)))
             bodies.append(packed)

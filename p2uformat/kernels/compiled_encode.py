@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 from types import ModuleType
 from typing import Final
 
@@ -16,9 +17,10 @@ from p2uformat.floats import FORMATS, FloatFormat
 from p2uformat.kernels.reference import NumpyKernels
 from p2uformat.limits import MAX_BLOCK_ELEMENTS
 from p2uformat.quant.bitplane import BlockLayers, BlockSpec
-from p2uformat.quant.histogram import BINS, SegmentStats
+from p2uformat.quant.histogram import BINS, CANDIDATES, SegmentStats, magnitudes
 from p2uformat.quant.layers import SPARSE, BaseLayer, ExactLayer
 from p2uformat.quant.pricing import BISECTIONS
+from p2uformat.quant.split import OUTLIER
 from p2uformat.quant.stats import TierSums
 
 __all__ = ["EncodeKernels"]
@@ -32,6 +34,7 @@ _NUMBERS: Final = {name: number for number, name in enumerate(FORMATS)}
 _SLACK: Final = 64  # bytes behind an output that a kernel may scribble on
 _FIELDS: Final = 2048  # exponent fields of the widest format
 _GUARDS: Final = 8
+_PAD: Final = 8  # segments that a kernel may read behind the last
 
 
 class _Scratch(threading.local):
@@ -175,6 +178,16 @@ class EncodeKernels(NumpyKernels):
         self._encode.pool_counts(counts, len(counts), keys, pooled)
         return pooled
 
+    def spread_tables(self, pooled: F64) -> NDArray[np.int64]:  # noqa: D102
+        tables = np.zeros((len(pooled), OUTLIER + 1), np.int64)
+        self._encode.spread_tables(*_spread(), len(pooled), pooled, tables)
+        return tables
+
+    def spread_costs(self, lengths: NDArray[np.int64]) -> F64:  # noqa: D102
+        costs = np.empty((len(lengths), len(CANDIDATES) * BINS), np.float64)
+        self._encode.spread_costs(*_spread(), len(lengths), lengths, costs)
+        return costs
+
     def rates(  # noqa: D102
         self,
         counts: NDArray[np.unsignedinteger],
@@ -191,11 +204,20 @@ class EncodeKernels(NumpyKernels):
         barred = np.flatnonzero(np.isinf(distortion.min(0)))
         cheapest[barred] = np.argmin(rate[:, barred], axis=0)
         inside, outside = np.empty((2, rate.shape[1]), np.uint8)
-        scratch = np.empty((len(rate) * 2 + 1) * rate.shape[1], np.float64)
+        scratch = np.empty((len(rate) * 2 + 1) * (rate.shape[1] + _PAD), np.float64)
         self._encode.search(
             distortion, rate, cheapest, budget, BISECTIONS, inside, outside, scratch
         )
         return inside, outside
+
+
+@cache
+def _spread() -> tuple[NDArray[np.uint32], U8, U8]:
+    """Return `magnitudes` without its zeros: where each cell starts, indices, weights."""
+    matrix = magnitudes().reshape(-1, OUTLIER + 1)
+    cells, indices = np.nonzero(matrix)
+    starts = np.searchsorted(cells, np.arange(len(matrix) + 1)).astype(np.uint32)
+    return starts, indices.astype(np.uint8), matrix[cells, indices].astype(np.uint8)
 
 
 def _widths(spec: BlockSpec) -> list[int]:

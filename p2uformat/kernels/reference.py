@@ -97,6 +97,12 @@ class NumpyKernels:
     ) -> NDArray[np.float64]:
         return pricing.pool_counts(counts, keys, total)
 
+    def spread_tables(self, pooled: NDArray[np.float64]) -> NDArray[np.int64]:  # noqa: D102
+        return pricing.spread_tables(pooled)
+
+    def spread_costs(self, lengths: NDArray[np.int64]) -> NDArray[np.float64]:  # noqa: D102
+        return pricing.spread_costs(lengths)
+
     def rates(  # noqa: D102
         self,
         counts: NDArray[np.unsignedinteger],

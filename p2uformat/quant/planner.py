@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,10 +114,10 @@ class Plan:
         out = self.rates // ONE_BIT + digits * (segments.sizes - zeros)
         for bits in np.unique(mantissa).tolist():
             left = remainders(bits, digits)
-            for j in np.unique(self.choice).tolist():
-                rows = np.flatnonzero((mantissa == bits) & (self.choice == j))
-                out[rows] += _product(segments.counts, left[j][:, None], rows)[0]
-                out[rows] -= zeros[rows] * left[j, 0]
+            rows = np.flatnonzero(mantissa == bits)
+            spent = _product(segments.counts, left.T, None if len(rows) == len(out) else rows)
+            chosen = self.choice[rows]
+            out[rows] += spent[chosen, np.arange(len(rows))] - zeros[rows] * left[chosen, 0]
         return out
 
 
@@ -129,31 +128,33 @@ class _Pricer:
         self.segments = segments
         self._arithmetic = arithmetic
         spread = magnitudes()
+        width = len(CANDIDATES)
         sizes = np.maximum(segments.sizes, 1)
-        means = (spread @ np.arange(OUTLIER + 1, dtype=np.int64)).T  # (BINS, candidates), eighths
-        average = (_product(segments.counts, means) << 13) // sizes
+        means = spread @ np.arange(OUTLIER + 1, dtype=np.int64)  # (candidates, BINS), eighths
+        wanted = np.concatenate((means, spread[:, :, OUTLIER], distortions()))
+        height, outliers, raw = _product(segments.counts, wanted.T).reshape(3, width, -1)
+        average = (height << 13) // sizes
         limits = quarter_octaves(*_CLASS_LIMITS)
         places = np.searchsorted(limits, average.reshape(-1), side="right")
         self.classes = places.reshape(average.shape).astype(np.uint8)
         self.rows = np.arange(len(segments.sizes))
-        outliers = _product(segments.counts, spread[:, :, OUTLIER].T) // SPREAD
+        outliers = outliers // SPREAD
         spent = segments.sizes + outliers * (_OUTLIER_BITS + segments.value_bits)
         self.fixed = (spent + _STEP_BITS) * ONE_BIT  # signs, outliers, the step exponent
         self.rate = self.fixed.astype(np.float64)  # integers, all of them
         # Past this a finer step only turns weights into outliers, which are exact, and dear.
         numbers = segments.sizes - segments.counts[:, 0].astype(np.int64)
         barred = outliers * _OUTLIER_SHARE > np.maximum(numbers, 1)
-        self._open = self._distortions()
+        self._open = self._distortions(raw)
         self.distortion = np.where(barred, np.inf, self._open)
 
-    def _distortions(self) -> NDArray[np.float64]:
-        raw = _product(self.segments.counts, distortions().T).astype(np.float64)
+    def _distortions(self, raw: NDArray[np.int64]) -> NDArray[np.float64]:
         empty = self.segments.anchor == EMPTY
         anchor = np.where(empty, 0, self.segments.anchor).astype(np.int32)
         scale = 2 * (anchor + np.array(CANDIDATES, np.int32)[:, None])
         # Relative to the middle anchor, so that nothing leaves float64's range.
         centre = int(np.median(anchor))
-        scaled: NDArray[np.float64] = np.ldexp(raw, np.clip(scale - 2 * centre, -900, 900))
+        scaled: NDArray[np.float64] = np.ldexp(raw.astype(np.float64), np.clip(scale - 2 * centre, -900, 900))
         return scaled * self.segments.sensitivity
 
     def retable(self, choice: U8) -> None:
@@ -163,13 +164,9 @@ class _Pricer:
         width = len(CANDIDATES)
         keys = self.classes[choice, self.rows].astype(np.uint16) * np.uint16(width) + choice
         pooled = self._arithmetic.pool_counts(counts, keys, total * width)
-        # Products of integers in float64: all sums are below 2**53, so exact in any order.
-        spread = _spread()
-        tables = pooled.reshape(total, -1) @ spread
-        costs = _code_lengths(tables.astype(np.int64)).astype(np.float64) @ spread.T
-        self.rate = self._arithmetic.rates(
-            counts, self.classes, costs.reshape(total, width, BINS), self.fixed
-        )
+        lengths = _code_lengths(self._arithmetic.spread_tables(pooled.reshape(total, -1)))
+        costs = self._arithmetic.spread_costs(lengths).reshape(total, width, BINS)
+        self.rate = self._arithmetic.rates(counts, self.classes, costs, self.fixed)
 
     def search(self, budget: int) -> tuple[U8, U8]:
         """Bisect the slope; return the best choice inside the budget and the next one outside."""
@@ -185,12 +182,6 @@ class _Pricer:
             self._open[inside, self.rows] - self._open[outside, self.rows]
         )
         return gain
-
-
-@cache
-def _spread() -> NDArray[np.float64]:
-    """Return `magnitudes` as a matrix of (candidates * BINS, 128)."""
-    return magnitudes().reshape(-1, OUTLIER + 1).astype(np.float64)
 
 
 def _product(

@@ -7,14 +7,25 @@ not depend on who computes them, or in which order.
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from p2uformat.quant.histogram import BINS, SPREAD
+from p2uformat.quant.histogram import BINS, SPREAD, magnitudes
+from p2uformat.quant.split import OUTLIER
 
-__all__ = ["BISECTIONS", "NUMPY", "Arithmetic", "pool_counts", "rates", "search"]
+__all__ = [
+    "BISECTIONS",
+    "NUMPY",
+    "Arithmetic",
+    "pool_counts",
+    "rates",
+    "search",
+    "spread_costs",
+    "spread_tables",
+]
 
 U8 = NDArray[np.uint8]
 U16 = NDArray[np.uint16]
@@ -39,6 +50,34 @@ class Arithmetic(Protocol):
             Row of the result that each is added to.
         total : int
             Rows of the result.
+        """
+
+    def spread_tables(self, pooled: F64) -> NDArray[np.int64]:
+        """Spread pooled bins over grid indices (`quant.histogram.magnitudes`).
+
+        Parameters
+        ----------
+        pooled : ndarray of float64, shape (classes, candidates * BINS)
+            Weights.
+
+        Returns
+        -------
+        ndarray of int64, shape (classes, 128)
+            Eighths of weights.
+        """
+
+    def spread_costs(self, lengths: NDArray[np.int64]) -> F64:
+        """Return what a weight of a bin costs.
+
+        Parameters
+        ----------
+        lengths : ndarray of int64, shape (classes, 128)
+            Lengths of the codes of grid indices.
+
+        Returns
+        -------
+        ndarray of float64, shape (classes, candidates * BINS)
+            Integers.
         """
 
     def rates(self, counts: Counts, classes: U8, costs: F64, fixed: NDArray[np.int64]) -> F64:
@@ -88,6 +127,23 @@ def pool_counts(counts: Counts, keys: U16, total: int) -> F64:
     return pooled
 
 
+@cache
+def _spread() -> F64:
+    return magnitudes().reshape(-1, OUTLIER + 1).astype(np.float64)
+
+
+def spread_tables(pooled: F64) -> NDArray[np.int64]:
+    """See `Arithmetic`."""
+    tables: NDArray[np.int64] = (pooled @ _spread()).astype(np.int64)
+    return tables
+
+
+def spread_costs(lengths: NDArray[np.int64]) -> F64:
+    """See `Arithmetic`."""
+    costs: F64 = lengths.astype(np.float64) @ _spread().T
+    return costs
+
+
 def rates(counts: Counts, classes: U8, costs: F64, fixed: NDArray[np.int64]) -> F64:
     """See `Arithmetic`."""
     out = fixed.astype(np.float64)
@@ -131,6 +187,8 @@ class _Numpy:
     """`Arithmetic` by the functions above."""
 
     pool_counts = staticmethod(pool_counts)
+    spread_tables = staticmethod(spread_tables)
+    spread_costs = staticmethod(spread_costs)
     rates = staticmethod(rates)
     search = staticmethod(search)
 
