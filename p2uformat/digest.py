@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from blake3 import blake3
@@ -23,6 +24,20 @@ def digest(data: Buffer) -> bytes:
     'af1349b9f5f9a1a6'
     """
     return blake3(data).digest()
+
+
+def digest_of(pieces: Iterable[Buffer]) -> bytes:
+    """Return the digest of pieces put together.
+
+    Examples
+    --------
+    >>> digest_of((b"a", b"", b"bc")) == digest(b"abc")
+    True
+    """
+    state = blake3()
+    for piece in pieces:
+        state.update(piece)
+    return state.digest()
 
 
 class Hasher:

@@ -19,7 +19,7 @@ from p2uformat.chunk import (
     encode_raw_or_sections,
     encode_sections,
 )
-from p2uformat.digest import DIGEST_BYTES, digest
+from p2uformat.digest import DIGEST_BYTES, digest, digest_of
 from p2uformat.errors import StoreUnavailable
 from p2uformat.kernels import kernels
 from p2uformat.limits import MAX_RECORD_BLOCKS
@@ -56,7 +56,7 @@ class EncodedBlock:
     """One block, ready to be placed: chunks of its own, or layers that will share some."""
 
     digests: tuple[bytes, ...]
-    chunks: tuple[Encoded, ...]
+    chunks: tuple[tuple[int, bytes, bytes], ...]  # codec, bytes, id
     layers: BlockLayers | None
     sums: TensorSums | None
     payload: bytes
@@ -171,21 +171,29 @@ class Encoder:
         assert block.steps is not None
         words = np.frombuffer(data, plan.fmt.word)
         layers = kernels().encode_block(spec, words, block.steps, sparse=block.sparse)
-        payloads = (layers.base.payload(), *layers.refinements, layers.exact.payload())
-        sums = TensorSums(len(self._policy.digits))
-        sums.add_block(layers, block.steps)
-        digests = tuple(digest(payload) for payload in payloads)
+        sums = TensorSums.of_block(layers, block.steps)
+        digests = (
+            digest_of(layers.base.sections()),
+            *map(digest, layers.refinements),
+            digest_of(layers.exact.sections()),
+        )
         if not alone and block.weights < ALONE:
             return EncodedBlock(digests, (), layers, sums, b"")
-        return EncodedBlock(digests, _ladder_chunks([layers], [plan.row]), None, sums, b"")
+        chunks = tuple(
+            _named(codec, data, name)
+            for (codec, data), name in zip(
+                _ladder_chunks([layers], [plan.row]), digests, strict=True
+            )
+        )
+        return EncodedBlock(digests, chunks, None, sums, b"")
 
     def _place(self, done: EncodedBlock, plan: TensorPlan) -> list[Place | None]:
         """Store a block's chunks, or let its layers wait for a group."""
         if done.chunks:
             # A ladder has a chunk per tier; what is opaque has one, in the base tier.
             return [
-                (self._spools.add(tier, codec, data), 0)
-                for tier, (codec, data) in enumerate(done.chunks)
+                (self._spools.add(tier, codec, data, name), 0)
+                for tier, (codec, data, name) in enumerate(done.chunks)
             ]
         places: list[Place | None] = [None] * max(len(done.digests), 1)
         if done.layers is not None:
@@ -211,13 +219,14 @@ class Encoder:
             if group.layers:
                 chunks = _ladder_chunks(group.layers, group.rows)
                 for tier, (codec, data) in enumerate(chunks):
-                    entry = self._spools.add(tier, codec, data)
+                    entry = self._spools.add(tier, codec, data, digest(data))
                     for slot, places in enumerate(group.places):
                         places[tier] = (entry, slot)
             _clear(group)
         for width, group in self._opaque.items():
             if group.payloads:
-                entry = self._spools.add(0, *encode_planes(width, group.payloads))
+                codec, data = encode_planes(width, group.payloads)
+                entry = self._spools.add(0, codec, data, digest(data))
                 for slot, places in enumerate(group.places):
                     places[0] = (entry, slot)
             _clear(group)
@@ -265,8 +274,14 @@ def block_spec(plan: TensorPlan, weights: int, digits: tuple[int, ...]) -> Block
 def _encode_opaque(data: bytes, size: int, *, alone: bool) -> EncodedBlock:
     name = digest(data)
     if alone or len(data) >= _OPAQUE_ALONE:
-        return EncodedBlock((name,), (encode_planes(size, [data]),), None, None, b"")
+        chunk = _named(*encode_planes(size, [data]), name)
+        return EncodedBlock((name,), (chunk,), None, None, b"")
     return EncodedBlock((name,), (), None, None, data)
+
+
+def _named(codec: int, data: bytes, payload: bytes) -> tuple[int, bytes, bytes]:
+    """Return a layer's own chunk with its id, which for a raw one is the layer's digest."""
+    return codec, data, payload if codec == Codec.RAW else digest(data)
 
 
 def _ladder_chunks(layers: Sequence[BlockLayers], rows: Sequence[int]) -> tuple[Encoded, ...]:

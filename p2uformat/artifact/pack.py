@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from p2uformat.artifact.contents import Contents
 from p2uformat.artifact.encode import Encoder
 from p2uformat.artifact.open import Artifact
-from p2uformat.artifact.open import open as open_artifact
 from p2uformat.artifact.options import Policy, Sensitivity, parse_policy
 from p2uformat.artifact.parent import Parent
 from p2uformat.artifact.plan import (
@@ -121,15 +121,14 @@ def pack(
         stack.callback(spools.close)
         pages = job.encode(plans, digest, spools)
         manifest = assemble(policy.tiers, pages)
-        write_artifact(
+        written = write_artifact(
             destination,
             manifest=manifest,
             tier_spools=spools.finish(),
             overwrite=overwrite,
             progress=lambda done, total: job.note("assemble", done, total),
         )
-    with open_artifact(destination) as made:
-        return made.summary
+    return Artifact(Contents.of(written), workers).summary
 
 
 def _open_source(source: Source) -> SafetensorsSource | ArraySource:
@@ -191,7 +190,9 @@ class _Job:
             plan.blocks.append(block)
             done += block.weights * plan.geometry.element_size
             self.note("plan", done, self._total)
-        plan_budget(plans, self._policy, lambda: self.note("plan", done, self._total))
+        plan_budget(
+            plans, self._policy, self._threads, lambda: self.note("plan", done, self._total)
+        )
         return plans, hasher.digest()
 
     def _tensor_plans(self) -> list[TensorPlan]:

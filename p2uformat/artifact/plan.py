@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2uformat.artifact.options import Policy
-from p2uformat.codec.classes import choose_cut
-from p2uformat.codec.estimate import class_chunk_bytes
+from p2uformat.chunk import choose_cut, class_chunk_bytes
 from p2uformat.codec.rates import ONE_BIT, entropy
 from p2uformat.digest import digest
 from p2uformat.floats import FORMATS, FloatFormat
 from p2uformat.kernels import kernels
-from p2uformat.quant.bitplane import is_sparse, per_weight
+from p2uformat.parallel import ordered_map
+from p2uformat.quant.bitplane import is_sparse
 from p2uformat.quant.planner import Plan, Segments, make_plan
-from p2uformat.quant.split import OUTLIER, Split, base_symbols
+from p2uformat.quant.split import OUTLIER
 from p2uformat.tensor import Geometry
 
 __all__ = [
@@ -104,6 +104,9 @@ class TensorPlan:
         return math.prod(shape[1:]) if len(shape) > 1 else 1
 
 
+Pair = tuple[TensorPlan, BlockPlan]
+
+
 def segment_length(row: int, weights: int, step: int) -> int:
     """Return the segment length of SPEC.md, section 11, for an artifact of so many weights.
 
@@ -159,7 +162,10 @@ def scan_block(
     if fmt is None:
         return block
     words = np.frombuffer(data, fmt.word)
-    block.sparse = is_sparse(fmt, words) if grid is None else grid.sparse
+    if grid is None:
+        block.sparse = is_sparse(kernels().zeros(fmt, words), len(words))
+    else:
+        block.sparse = grid.sparse
     if grid is not None and _fits(tensor, words, grid):
         block.steps = grid.steps
         return block
@@ -177,7 +183,9 @@ def _fits(tensor: TensorPlan, words: Words, grid: Grid) -> bool:
     assert tensor.fmt is not None
     if len(grid.steps) != -(-len(words) // tensor.segment):
         return False
-    symbols = _symbols(tensor.fmt, words, grid.steps, tensor.segment, sparse=grid.sparse)
+    symbols = kernels().base_symbols(
+        tensor.fmt, words, grid.steps, tensor.segment, sparse=grid.sparse
+    )
     return abs(symbol_bits(symbols) - grid.bits) <= _DRIFT
 
 
@@ -186,13 +194,6 @@ def symbol_bits(symbols: NDArray[np.uint8]) -> float:
     if not len(symbols):
         return 0.0
     return int(entropy(np.bincount(symbols, minlength=256))) / (ONE_BIT * len(symbols))
-
-
-def _symbols(
-    fmt: FloatFormat, words: Words, steps: Steps, segment: int, *, sparse: bool
-) -> NDArray[np.uint8]:
-    step = per_weight(steps, segment, len(words))
-    return base_symbols(Split.of(fmt, words), step, sparse=sparse)
 
 
 def groups_of(sizes: Sequence[int]) -> Iterator[list[int]]:
@@ -219,7 +220,10 @@ def groups_of(sizes: Sequence[int]) -> Iterator[list[int]]:
 
 
 def plan_budget(
-    tensors: Sequence[TensorPlan], policy: Policy, note: Callable[[], None] = lambda: None
+    tensors: Sequence[TensorPlan],
+    policy: Policy,
+    threads: int,
+    note: Callable[[], None] = lambda: None,
 ) -> None:
     """Choose K of every block that has none, and turn tensors opaque that a ladder makes larger.
 
@@ -228,11 +232,11 @@ def plan_budget(
     """
     for bits in sorted({tensor.bits for tensor in tensors if tensor.fmt is not None}):
         members = [tensor for tensor in tensors if tensor.fmt is not None and tensor.bits == bits]
-        _plan_together(members, bits, policy.digits[-1], note)
+        _plan_together(members, bits, policy.digits[-1], threads, note)
 
 
 def _plan_together(
-    tensors: list[TensorPlan], bits: float, digits: int, note: Callable[[], None]
+    tensors: list[TensorPlan], bits: float, digits: int, threads: int, note: Callable[[], None]
 ) -> None:
     pairs = [(tensor, block) for tensor in tensors for block in tensor.blocks]
     fresh = [(tensor, block) for tensor, block in pairs if block.counts is not None]
@@ -244,11 +248,13 @@ def _plan_together(
     starts = ends - [len(_anchor(block)) for _, block in first]
     spans = list(zip(starts.tolist(), ends.tolist(), strict=True))
 
+    sample = _Sample(first, spans, threads)
+
     def measure(steps: Steps) -> float:
         note()
-        return _sample_bits(first, [steps[a:b] for a, b in spans])
+        return sample.bits(steps)
 
-    plan = make_plan(segments, bits, measure)
+    plan = make_plan(segments, bits, measure, kernels())
     for (_, block), (a, b) in zip(first, spans, strict=True):
         block.steps = plan.steps[a:b]
     known = {block.digest: block.steps for _, block in first}
@@ -258,9 +264,7 @@ def _plan_together(
     _drop_large(first, spans, segments, plan, digits)
 
 
-def _first_of_each(
-    pairs: list[tuple[TensorPlan, BlockPlan]],
-) -> list[tuple[TensorPlan, BlockPlan]]:
+def _first_of_each(pairs: list[Pair]) -> list[Pair]:
     """Leave out blocks whose bytes came before: they take the same K, and so share their layers."""
     seen: set[bytes] = set()
     first = []
@@ -276,7 +280,7 @@ def _anchor(block: BlockPlan) -> NDArray[np.int16]:
     return block.anchor
 
 
-def _segments(pairs: list[tuple[TensorPlan, BlockPlan]]) -> Segments:
+def _segments(pairs: list[Pair]) -> Segments:
     sizes, values, weights, sparse = [], [], [], []
     tensors = {tensor.name: tensor.geometry.elements for tensor, _ in pairs}
     mean = sum(tensors.values()) / len(tensors)
@@ -309,31 +313,56 @@ def _size_weight(tensor: TensorPlan, mean: float) -> float:
     return min(max(ratio, 1 / _SIZE_TILT), _SIZE_TILT)
 
 
-def _sample_bits(pairs: list[tuple[TensorPlan, BlockPlan]], steps: list[Steps]) -> float:
-    """Return the bits per weight that the sampled blocks take with these steps."""
-    chosen = [i for i, (_, block) in enumerate(pairs) if block.sample is not None]
-    total = weights = 0
-    for group in groups_of([pairs[i][1].weights for i in chosen]):
-        cuts, flags, exponents = [], [], []
-        for place in group:
-            tensor, block = pairs[chosen[place]]
-            assert tensor.fmt is not None
-            assert block.sample is not None
-            symbols = _symbols(
-                tensor.fmt, block.sample, steps[chosen[place]], tensor.segment, sparse=block.sparse
-            )
-            outliers = int(np.count_nonzero(symbols == OUTLIER))
-            total += outliers * (tensor.geometry.element_size + 3)
-            weights += len(symbols)
-            cuts.append(choose_cut(symbols, tensor.row, sparse=block.sparse))
-            flags.append(block.sparse)
-            exponents.append(steps[chosen[place]])
-        total += class_chunk_bytes(cuts, flags, exponents)
-    return 8 * total / max(weights, 1)
+class _Sample:
+    """The blocks that were kept, and what they take.
+
+    Chunks are measured again only where a step exponent changed since they were measured last.
+    """
+
+    def __init__(self, pairs: list[Pair], spans: list[tuple[int, int]], threads: int) -> None:
+        chosen = [i for i, (_, block) in enumerate(pairs) if block.sample is not None]
+        groups = list(groups_of([pairs[i][1].weights for i in chosen]))
+        self._groups = [[chosen[place] for place in group] for group in groups]
+        self._pairs = pairs
+        self._spans = spans
+        self._threads = threads
+        self._weights = sum(pairs[i][1].weights for i in chosen)
+        self._known: dict[int, tuple[bytes, int]] = {}
+
+    def bits(self, steps: Steps) -> float:
+        """Return the bits per weight that they take with the steps of all segments."""
+
+        def measure(number: int) -> int:
+            parts = [steps[slice(*self._spans[i])] for i in self._groups[number]]
+            key = b"".join(part.tobytes() for part in parts)
+            last = self._known.get(number)
+            if last is None or last[0] != key:
+                members = [self._pairs[i] for i in self._groups[number]]
+                last = self._known[number] = key, _group_bytes(members, parts)
+            return last[1]
+
+        total = sum(ordered_map(measure, range(len(self._groups)), self._threads))
+        return 8 * total / max(self._weights, 1)
+
+
+def _group_bytes(members: list[Pair], steps: list[Steps]) -> int:
+    """Estimate the bytes of a chunk of sampled blocks."""
+    total = 0
+    pools = []
+    for (tensor, block), exponents in zip(members, steps, strict=True):
+        assert tensor.fmt is not None
+        assert block.sample is not None
+        symbols = kernels().base_symbols(
+            tensor.fmt, block.sample, exponents, tensor.segment, sparse=block.sparse
+        )
+        pools.append(choose_cut(symbols, tensor.row, sparse=block.sparse).pool)
+        outliers = int(pools[-1].tables[:, OUTLIER].sum())
+        total += outliers * (tensor.geometry.element_size + 3)
+    return total + class_chunk_bytes(pools, steps)
 
 
 def _drop_large(
-    pairs: list[tuple[TensorPlan, BlockPlan]],
+    pairs: list[Pair],
     spans: list[tuple[int, int]],
     segments: Segments,
     plan: Plan,

@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from p2uformat.digest import digest
 from p2uformat.errors import from_os_error
 from p2uformat.manifest import ChunkEntry
 
@@ -38,9 +37,9 @@ class Spools:
             self.close()
             raise from_os_error(error, "write", destination) from error
 
-    def add(self, tier: int, codec: int, data: bytes) -> ChunkEntry:
-        """Append a chunk to its tier."""
-        entry = ChunkEntry(tier, int(codec), len(data), digest(data))
+    def add(self, tier: int, codec: int, data: bytes, name: bytes) -> ChunkEntry:
+        """Append a chunk, of which `name` is the id, to its tier."""
+        entry = ChunkEntry(tier, int(codec), len(data), name)
         if (tier, entry.id) not in self._places:
             self._places[tier, entry.id] = self._lengths[tier]
             try:

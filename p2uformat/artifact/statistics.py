@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,13 +32,14 @@ class TensorSums:
         self._energy: dict[int, int] = {}
         self._highest = -(1 << 15)
 
-    def add_block(self, layers: BlockLayers, steps: NDArray[np.int16]) -> None:
-        """Add one block."""
-        for mine, theirs in zip(self._cells, layers.sums, strict=True):
-            _merge(mine, theirs.cells)
-        for exponent, value in layers.energy.items():
-            self._energy[exponent] = self._energy.get(exponent, 0) + value
-        self._highest = max(self._highest, int(steps.max()))
+    @classmethod
+    def of_block(cls, layers: BlockLayers, steps: NDArray[np.int16]) -> Self:
+        """Return the sums of one block, to be added to others."""
+        made = cls(0)
+        made._cells = [tier.cells for tier in layers.sums]
+        made._energy = layers.energy
+        made._highest = int(steps.max())
+        return made
 
     def add(self, other: TensorSums) -> None:
         """Add another tensor part's sums."""

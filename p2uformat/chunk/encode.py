@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2uformat.chunk.codec import MEMBER, Codec
-from p2uformat.codec import classes as scale_classes
-from p2uformat.codec.frame import build_frame
+from p2uformat.chunk.cut import choose_cut, sum_tables
+from p2uformat.codec.classes import Member
+from p2uformat.codec.frame import Buffer, build_frame
+from p2uformat.kernels import kernels
 from p2uformat.quant.layers import BaseLayer
 
 __all__ = ["encode_classes", "encode_planes", "encode_raw_or_sections", "encode_sections"]
@@ -53,48 +55,64 @@ def encode_classes(layers: Sequence[BaseLayer], rows: Sequence[int]) -> bytes:
     rows : sequence of int
         For each, the length of its rows, along which scale is expected to be alike.
     """
+    work = kernels()
     cuts = [
-        scale_classes.choose_cut(layer.symbols, row, sparse=layer.sparse)
+        choose_cut(layer.symbols, row, sparse=layer.sparse)
         for layer, row in zip(layers, rows, strict=True)
     ]
-    histograms = [
-        scale_classes.magnitude_histograms(cut.ordered(), cut.unit, sparse=layer.sparse)
-        for cut, layer in zip(cuts, layers, strict=True)
-    ]
-    class_map, _ = scale_classes.assign(np.concatenate(histograms))
+    names = work.merge(sum_tables([cut.pool for cut in cuts])).names
+    class_map = names[np.concatenate([cut.pool.octaves for cut in cuts])]
     pieces: dict[int, list[U8]] = {}
     start = 0
     for cut in cuts:
-        part = class_map[start : start + cut.units]
-        for name, found in scale_classes.split(cut, part).items():
-            pieces.setdefault(name, []).extend(found)
-        start += cut.units
-    streams = [np.concatenate(pieces[name]).tobytes() for name in sorted(pieces)]
-    head = _class_streams(layers, cuts, class_map)
+        part = class_map[start : start + cut.member.units]
+        found = work.sort_units(cut.member, part)
+        present = np.flatnonzero(np.bincount(part)).tolist()
+        for name, piece in zip(present, found, strict=True):
+            pieces.setdefault(name, []).append(piece)
+        start += cut.member.units
+    streams = [_joined(pieces[name]) for name in sorted(pieces)]
+    head = _class_streams(layers, [cut.member for cut in cuts], class_map)
     return build_frame(Codec.CLASSES, len(layers), head + streams)
 
 
+def _joined(pieces: list[U8]) -> Buffer:
+    return (pieces[0] if len(pieces) == 1 else np.concatenate(pieces)).data
+
+
 def _class_streams(
-    layers: Sequence[BaseLayer], cuts: Sequence[scale_classes.Member], class_map: U8
-) -> list[bytes]:
-    table = np.zeros(len(layers), MEMBER)
-    for row, layer, cut in zip(table, layers, cuts, strict=True):
-        row["weights"], row["segments"] = len(layer.symbols), len(layer.steps)
-        row["outliers"], row["unit"] = len(layer.outlier_index), cut.unit
-        row["flags"], row["size"] = layer.flags, layer.outlier_words.dtype.itemsize
-        row["axis"] = cut.transposed
+    layers: Sequence[BaseLayer], cuts: Sequence[Member], class_map: U8
+) -> list[Buffer]:
+    rows = [
+        (
+            len(layer.symbols),
+            len(layer.steps),
+            len(layer.outlier_index),
+            cut.unit,
+            layer.flags,
+            layer.outlier_words.dtype.itemsize,
+            int(cut.transposed),
+        )
+        for layer, cut in zip(layers, cuts, strict=True)
+    ]
     steps = np.concatenate([layer.steps for layer in layers]).astype("<i2").view("<u2")
     delta = np.diff(steps, prepend=np.uint16(0)).astype("<u2")
-    gaps = [np.diff(layer.outlier_index, prepend=np.uint32(0)) for layer in layers]
-    gap = np.concatenate(gaps).astype("<u4")
-    values = b"".join(layer.outlier_words.tobytes() for layer in layers)
     return [
-        table.tobytes(),
+        np.array(rows, MEMBER).tobytes(),
         _planes(delta),
         class_map.tobytes(),
-        _planes(gap),
-        values,
+        _gaps(layers),
+        b"".join(layer.outlier_words.tobytes() for layer in layers),
     ]
+
+
+def _gaps(layers: Sequence[BaseLayer]) -> bytes:
+    """Return the outliers' distances, in byte planes; few blocks have any."""
+    found = [layer.outlier_index for layer in layers if len(layer.outlier_index)]
+    if not found:
+        return b""
+    gaps = [np.diff(index, prepend=np.uint32(0)) for index in found]
+    return _planes(np.concatenate(gaps).astype("<u4"))
 
 
 def _planes(values: NDArray[np.unsignedinteger]) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,19 @@ from numpy.typing import NDArray
 from p2uformat.codec.rates import ONE_BIT, entropy, quarter_octaves
 from p2uformat.errors import Malformed
 
-__all__ = ["Member", "assign", "choose_cut", "join_members", "magnitude_histograms", "split"]
+__all__ = [
+    "COLUMNS",
+    "OCTAVES",
+    "Classes",
+    "Member",
+    "Pool",
+    "cuts_of",
+    "join_members",
+    "limits",
+    "merge",
+    "pool",
+    "sort_units",
+]
 
 U8 = NDArray[np.uint8]
 Buffer = bytes | memoryview
@@ -23,11 +36,12 @@ Take = Callable[[int, int], U8]
 _TABLE_COST = 90 * 8 * ONE_BIT  # what one more class costs: a Huffman table and two headers
 _MAGNITUDES = 128
 # The two zeros of a sparse block have symbols, and columns, of their own.
-_COLUMNS = _MAGNITUDES + 2
+COLUMNS = _MAGNITUDES + 2
 _WEIGHTS = np.concatenate((np.arange(_MAGNITUDES, dtype=np.int64), np.zeros(2, np.int64)))
 _UNIT_RANGE = (64, 2048)
 _DEFAULT_UNIT = 256
 _LIMITS = (-20, 28)  # mean magnitudes from 1/32 to 127, in quarter octaves
+OCTAVES = _LIMITS[1] - _LIMITS[0] + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,43 +86,81 @@ def magnitude_histograms(ordered: U8, unit: int, *, sparse: bool) -> NDArray[np.
     """Return a histogram of magnitudes, then +0 and -0 of sparse blocks; shape (units, 130)."""
     units = -(-len(ordered) // unit)
     place = _magnitudes(ordered, sparse=sparse).astype(np.int32)
-    base = np.arange(units, dtype=np.int32) * _COLUMNS
+    base = np.arange(units, dtype=np.int32) * COLUMNS
     whole = len(ordered) // unit * unit
     place[:whole].reshape(-1, unit)[:] += base[: whole // unit, None]
     place[whole:] += base[-1] if whole < len(ordered) else 0
-    return np.bincount(place, minlength=units * _COLUMNS).reshape(units, _COLUMNS)
+    return np.bincount(place, minlength=units * COLUMNS).reshape(units, COLUMNS)
 
 
-def assign(histograms: NDArray[np.int64]) -> tuple[U8, int]:
-    """Give each unit a class, and return the classes and the estimated bits of their magnitudes.
+def limits() -> NDArray[np.int64]:
+    """Return where quarter octaves of the mean magnitude begin, in units of 2**-16."""
+    return quarter_octaves(*_LIMITS)
 
-    Units are sorted into quarter octaves of their mean magnitude, and neighbours are merged while
-    that saves bits, tables counted.
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What a member's units hold, by the quarter octave of their mean magnitude.
+
+    Parameters
+    ----------
+    octaves : ndarray of uint8, shape (units,)
+        Quarter octave of each unit.
+    tables : ndarray of int64, shape (OCTAVES, COLUMNS)
+        Histogram of the magnitudes of all units of a quarter octave.
     """
+
+    octaves: U8
+    tables: NDArray[np.int64]
+
+
+def pool(member: Member, *, sparse: bool) -> Pool:
+    """Sort a member's units into quarter octaves."""
+    histograms = magnitude_histograms(member.ordered(), member.unit, sparse=sparse)
     sums = histograms @ _WEIGHTS
     sizes = np.maximum(histograms.sum(1), 1)
-    octave = np.searchsorted(quarter_octaves(*_LIMITS), (sums << 16) // sizes, side="right")
-    present, inverse = np.unique(octave, return_inverse=True)
-    tables = np.zeros((len(present), _COLUMNS), np.int64)
-    np.add.at(tables, inverse, histograms)
-    names = list(range(len(present)))
-    costs = [int(c) for c in entropy(tables)]
-    parts = [tables[i] for i in names]
-    groups = [[i] for i in names]
-    while len(parts) > 1:
-        merged = [parts[i] + parts[i + 1] for i in range(len(parts) - 1)]
-        prices = entropy(np.array(merged))
-        gains = [costs[i] + costs[i + 1] + _TABLE_COST - int(p) for i, p in enumerate(prices)]
+    octaves = np.searchsorted(limits(), (sums << 16) // sizes, side="right")
+    tables = np.zeros((OCTAVES, COLUMNS), np.int64)
+    np.add.at(tables, octaves, histograms)
+    return Pool(octaves.astype(np.uint8), tables)
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """Quarter octaves merged to classes.
+
+    Parameters
+    ----------
+    names : ndarray of uint8, shape (OCTAVES,)
+        Class of each quarter octave in use; classes are numbered without gaps.
+    bits : int
+        Estimated bits of the magnitudes and tables, in units of 1 / ONE_BIT.
+    """
+
+    names: U8
+    bits: int
+
+
+def merge(tables: NDArray[np.int64]) -> Classes:
+    """Merge neighbouring quarter octaves while that saves bits, tables counted."""
+    present = np.flatnonzero(tables.any(1))
+    parts = [tables[i] for i in present]
+    costs = [int(cost) for cost in entropy(tables[present])]
+    pairs = [int(entropy(a + b)) for a, b in pairwise(parts)]
+    ends = present.tolist()
+    while pairs:
+        gains = [costs[i] + costs[i + 1] + _TABLE_COST - pair for i, pair in enumerate(pairs)]
         best = int(np.argmax(gains))
         if gains[best] <= 0:
             break
-        parts[best : best + 2] = [merged[best]]
-        costs[best : best + 2] = [int(prices[best])]
-        groups[best : best + 2] = [groups[best] + groups[best + 1]]
-    renamed = np.zeros(len(present), np.uint8)
-    for name, group in enumerate(groups):
-        renamed[group] = name
-    return renamed[inverse.reshape(-1)], sum(costs) + len(costs) * _TABLE_COST
+        parts[best : best + 2] = [parts[best] + parts[best + 1]]
+        costs[best : best + 2] = [pairs.pop(best)]
+        del ends[best]
+        for i in range(max(best - 1, 0), min(best + 1, len(pairs))):
+            pairs[i] = int(entropy(parts[i] + parts[i + 1]))
+    names = np.searchsorted(ends, np.arange(OCTAVES))
+    names[names == len(ends)] = 0  # above all that are in use
+    return Classes(names.astype(np.uint8), sum(costs) + len(costs) * _TABLE_COST)
 
 
 def row_unit(row: int, weights: int) -> int:
@@ -121,19 +173,13 @@ def row_unit(row: int, weights: int) -> int:
     return min(row, max(weights, 1))
 
 
-def choose_cut(symbols: U8, row: int, *, sparse: bool) -> Member:
-    """Choose between units of rows and units of columns, by the estimated size."""
+def cuts_of(symbols: U8, row: int) -> list[Member]:
+    """Return the ways to cut symbols that are worth a look: by rows, and by columns if any."""
     by_row = Member(symbols, row_unit(row, len(symbols)), transposed=False)
     rows = len(symbols) // max(row, 1)
     if rows * row != len(symbols) or row < _UNIT_RANGE[0] or rows < _UNIT_RANGE[0]:
-        return by_row
-    by_column = Member(symbols, rows, transposed=True)
-    prices = [
-        assign(magnitude_histograms(member.ordered(), member.unit, sparse=sparse))[1]
-        + member.units * 2 * ONE_BIT
-        for member in (by_row, by_column)
-    ]
-    return by_column if prices[1] < prices[0] else by_row
+        return [by_row]
+    return [by_row, Member(symbols, rows, transposed=True)]
 
 
 def _order(classes: U8, whole: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -142,21 +188,18 @@ def _order(classes: U8, whole: int) -> tuple[NDArray[np.int64], NDArray[np.int64
     return order, np.bincount(classes[:whole], minlength=256)
 
 
-def split(member: Member, classes: U8) -> dict[int, list[U8]]:
-    """Return the member's pieces of each class stream."""
+def sort_units(member: Member, classes: U8) -> list[U8]:
+    """Return a member's symbols of each class that it has, classes ascending."""
     ordered = member.ordered()
     whole = len(ordered) // member.unit
     order, counts = _order(classes, whole)
     rows = ordered[: whole * member.unit].reshape(whole, member.unit)[order]
-    pieces: dict[int, list[U8]] = {}
-    start = 0
-    for name in np.flatnonzero(counts).tolist():
-        stop = start + int(counts[name])
-        pieces[name] = [rows[start:stop].reshape(-1)]
-        start = stop
+    ends = np.cumsum(counts)
+    pieces = [rows[end - n : end].reshape(-1) for end, n in zip(ends, counts, strict=True)]
     if whole < len(classes):
-        pieces.setdefault(int(classes[-1]), []).append(ordered[whole * member.unit :])
-    return pieces
+        last = int(classes[-1])
+        pieces[last] = np.concatenate((pieces[last], ordered[whole * member.unit :]))
+    return [piece for piece in pieces if len(piece)]
 
 
 class _Streams:

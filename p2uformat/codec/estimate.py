@@ -6,19 +6,16 @@ identity does not depend on the version of a compressor. It errs a little on the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from p2uformat.codec.classes import Member, assign, magnitude_histograms
 from p2uformat.codec.rates import ONE_BIT, entropy, huffman_bits
 
-__all__ = ["class_chunk_bytes"]
+__all__ = ["CHUNK_HEAD", "MEMBER_HEAD", "entropy_bytes", "stream_bytes"]
 
 _ZSTD_BLOCK = 1 << 17
-_CHUNK_HEAD = 8 + 5 * 8 + 60  # header, table, the small streams' own headers
-_MEMBER = 20
+CHUNK_HEAD = 8 + 5 * 8 + 60  # header, table, the small streams' own headers
+MEMBER_HEAD = 20
 _CLASS_HEAD = 8 + 9
 _BLOCK_HEAD = 30  # headers and the jump table of one zstd block
 _SYMBOLS_A_BYTE = 2  # of a Huffman table, for symbols in use
@@ -41,40 +38,13 @@ _CHANCE = (
 )
 
 
-def class_chunk_bytes(
-    cuts: Sequence[Member], sparse: Sequence[bool], steps: Sequence[NDArray[np.int16]]
-) -> int:
-    """Estimate the bytes of a chunk of codec `classes`, outliers apart.
-
-    Parameters
-    ----------
-    cuts : sequence of Member
-        The members as they are cut.
-    sparse : sequence of bool
-        Their sparse flags.
-    steps : sequence of ndarray of int16
-        Their step exponents.
-    """
-    pairs = list(zip(cuts, sparse, strict=True))
-    histograms = np.concatenate(
-        [magnitude_histograms(cut.ordered(), cut.unit, sparse=flag) for cut, flag in pairs]
-    )
-    class_map, _ = assign(histograms)
-    total = _CHUNK_HEAD + _MEMBER * len(cuts)
-    total += _entropy_bytes(np.bincount(class_map))
-    delta = np.diff(np.concatenate(steps).astype(np.int64), prepend=0)
-    total += 2 * _entropy_bytes(np.unique(delta, return_counts=True)[1])  # in two planes
-    for name in range(int(class_map.max()) + 1):
-        total += _stream_bytes(histograms[class_map == name].sum(0))
-    return total
-
-
-def _entropy_bytes(histogram: NDArray[np.int64]) -> int:
-    # A Huffman code of few symbols, its table, and a frame's head.
+def entropy_bytes(histogram: NDArray[np.int64]) -> int:
+    """Return the bytes of a small stream: a Huffman code of few symbols, its table, a head."""
     return int(entropy(histogram)) * 9 // (8 * 8 * ONE_BIT) + len(histogram) + 20
 
 
-def _stream_bytes(histogram: NDArray[np.int64]) -> int:
+def stream_bytes(histogram: NDArray[np.int64]) -> int:
+    """Return the bytes of a class stream with this histogram of magnitudes."""
     count = int(histogram.sum())
     # Signs are as good as random: every magnitude is two symbols of half the count. The zeros of
     # sparse blocks behind them are symbols already.

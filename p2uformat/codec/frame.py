@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from p2uformat.codec import zstd
 from p2uformat.errors import LimitExceeded, Malformed
 from p2uformat.limits import MAX_CHUNK_MEMBERS, MAX_STREAM_BYTES, MAX_STREAMS
 
-__all__ = ["Frame", "build_frame", "parse_frame"]
+__all__ = ["Buffer", "Frame", "build_frame", "parse_frame"]
+
+Buffer = bytes | memoryview
 
 _HEAD = struct.Struct("<BBHHH")
 _ROW = struct.Struct("<II")
 _ZSTD = 1 << 31
+_LEAST_FRAME = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +39,13 @@ class Frame:
         return self.rows[number][2]
 
 
-def build_frame(codec: int, members: int, streams: list[bytes]) -> bytes:
+def build_frame(codec: int, members: int, streams: Sequence[Buffer]) -> bytes:
     """Build a chunk, each stream raw or compressed, whichever is smaller."""
     table = []
-    bodies = []
+    bodies: list[Buffer] = []
     for stream in streams:
-        packed = zstd.compress(stream)
+        # A frame has at least so many bytes: streams without any need no look.
+        packed = zstd.compress(stream) if len(stream) > _LEAST_FRAME else stream
         if len(packed) < len(stream):
             table.append(_ROW.pack(len(packed) | _ZSTD, len(stream)))
             bodies.append(packed)

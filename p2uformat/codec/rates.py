@@ -12,14 +12,14 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ONE_BIT", "entropy", "huffman_bits", "log2_fixed", "quarter_octaves"]
+__all__ = ["ONE_BIT", "entropy", "huffman_bits", "log2_fixed", "log2_table", "quarter_octaves"]
 
 ONE_BIT = 1 << 12  # fixed-point unit of rates
 _TABLE_BITS = 11
 
 
 @cache
-def _log_table() -> NDArray[np.int64]:
+def log2_table() -> NDArray[np.int64]:
     """Return log2(1 + i / 2048) for i in 0..2048, in units of 1 / ONE_BIT."""
     # The square root of two, repeatedly: bit b of the logarithm says whether the square of the
     # value passes 2. 62-bit integers keep the rounding far below one unit.
@@ -49,7 +49,7 @@ def log2_fixed(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     bits = counts.astype(np.float64).view(np.int64)
     exponent = (bits >> 52) - 1023
     place = (bits >> (52 - _TABLE_BITS)) & ((1 << _TABLE_BITS) - 1)
-    result: NDArray[np.int64] = np.where(counts > 0, exponent * ONE_BIT + _log_table()[place], 0)
+    result: NDArray[np.int64] = np.where(counts > 0, exponent * ONE_BIT + log2_table()[place], 0)
     return result
 
 

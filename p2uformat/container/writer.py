@@ -13,7 +13,7 @@ from p2uformat.container.publish import Output, publish
 from p2uformat.container.reader import Container
 from p2uformat.digest import digest
 from p2uformat.errors import StoreUnavailable, from_os_error
-from p2uformat.manifest import ContentPage, ContentRoot, EncodingPage, Manifest
+from p2uformat.manifest import Manifest
 
 __all__ = ["write_artifact"]
 
@@ -29,11 +29,11 @@ def write_artifact(
     tier_spools: Sequence[Spool],
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> None:
+) -> Container:
     """Write an artifact and publish it under its name.
 
-    The pages are parsed again as a reader would, the layout is derived from that, and before the
-    file gets its name its whole manifest is read back: a writer that errs is found out here.
+    Before the file gets its name its whole manifest is read back and parsed as a reader would, and
+    the layout that follows is compared: a writer that errs is found out here.
 
     Parameters
     ----------
@@ -48,6 +48,11 @@ def write_artifact(
         Whether to replace a file of this name.
     progress : callable, optional
         Called with bytes written and bytes in all.
+
+    Returns
+    -------
+    Container
+        What was read back. Its file is closed: only the manifest is there.
 
     Raises
     ------
@@ -69,7 +74,8 @@ def write_artifact(
             output.write(struct.pack(f"<{len(offsets)}Q", *offsets))
         for file, length in tier_spools:
             _copy(file, length, output, header.file_length, progress)
-        _read_back(output)
+        container = _read_back(output, layout)
+    return container
 
 
 def _manifest_bytes(manifest: Manifest, entries: int) -> int:
@@ -79,13 +85,8 @@ def _manifest_bytes(manifest: Manifest, entries: int) -> int:
 
 
 def _layout(manifest: Manifest, spools: Sequence[Spool]) -> Layout:
-    tiers = len(ContentRoot.parse(manifest.content_root).tiers)
-    pages = [
-        EncodingPage.parse(encoding, ContentPage.parse(content, tiers=tiers), tiers=tiers)
-        for content, encoding in manifest.pages
-    ]
-    start = _manifest_bytes(manifest, sum(len(page.chunks) for page in pages))
-    layout = place(pages, start, tiers)
+    start = _manifest_bytes(manifest, sum(len(page.chunks) for page in manifest.chunks))
+    layout = place(manifest.chunks, start, manifest.tiers)
     given = tuple(length for _, length in spools)
     assert given == layout.tier_bytes, f"expected spools of {layout.tier_bytes} bytes, got {given}"
     return layout
@@ -130,10 +131,11 @@ def _copy(
         raise from_os_error(error, "read back", "temporary file") from error
 
 
-def _read_back(output: Output) -> None:
+def _read_back(output: Output, layout: Layout) -> Container:
     container = Container(output.reader())
     damaged = [page.number for page in container.pages if page.damage]
     assert not damaged, f"pages {damaged} were not written as they were meant"
-    assert container.layout is not None
+    assert container.layout == layout
     assert not container.table_faults
     assert container.file.size == container.header.file_length
+    return container

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2uformat.floats import FORMATS, FloatFormat
+from p2uformat.kernels.compiled_encode import EncodeKernels
 from p2uformat.kernels.interface import Buffer
-from p2uformat.kernels.reference import NumpyKernels
 from p2uformat.quant.bitplane import BlockSpec
 from p2uformat.quant.layers import BaseLayer
 
@@ -31,7 +31,7 @@ _SPARE: Final = 1 << 18  # beside symbols: steps, outliers, exponents
 _local = threading.local()
 
 
-class CompiledKernels(NumpyKernels):
+class CompiledKernels(EncodeKernels):
     """`Kernels` by the native module.
 
     Parameters
@@ -45,6 +45,7 @@ class CompiledKernels(NumpyKernels):
     takes_chunks = True
 
     def __init__(self, native: ModuleType, level: str) -> None:
+        super().__init__(native)
         native.set_level(level)
         self._native = native
         self.name = level

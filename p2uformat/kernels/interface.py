@@ -8,10 +8,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from p2uformat.codec.classes import Classes, Member, Pool
 from p2uformat.floats import FloatFormat
 from p2uformat.quant.bitplane import BlockLayers, BlockSpec
 from p2uformat.quant.histogram import SegmentStats
 from p2uformat.quant.layers import BaseLayer
+from p2uformat.quant.pricing import Arithmetic
 
 __all__ = ["Buffer", "Kernels"]
 
@@ -19,7 +21,7 @@ Buffer = bytes | memoryview
 Words = NDArray[np.unsignedinteger]
 
 
-class Kernels(Protocol):
+class Kernels(Arithmetic, Protocol):
     """The inner loops. Every implementation gives the same bytes and refuses the same input."""
 
     @property
@@ -147,3 +149,43 @@ class Kernels(Protocol):
 
     def segment_stats(self, fmt: FloatFormat, words: Words, segment: int) -> SegmentStats:
         """Return histograms of segments; see `p2uformat.quant.histogram.segment_stats`."""
+
+    def zeros(self, fmt: FloatFormat, words: Words) -> int:
+        """Count zeros of either sign."""
+
+    def base_symbols(
+        self,
+        fmt: FloatFormat,
+        words: Words,
+        steps: NDArray[np.int16],
+        segment: int,
+        *,
+        sparse: bool,
+    ) -> NDArray[np.uint8]:
+        """Return a block's base symbols alone; see `encode_block`.
+
+        Parameters
+        ----------
+        fmt : FloatFormat
+            Source format.
+        words : ndarray of uint, shape (n,)
+            Bit patterns.
+        steps : ndarray of int16, shape (segments,)
+            K of each segment.
+        segment : int
+            Weights per segment.
+        sparse : bool
+            Whether zeros get symbols of their own.
+        """
+
+    def pool(self, member: Member, *, sparse: bool) -> Pool:
+        """Sort units into quarter octaves; see `p2uformat.codec.classes.pool`."""
+
+    def merge(self, tables: NDArray[np.int64]) -> Classes:
+        """Merge quarter octaves to classes; see `p2uformat.codec.classes.merge`."""
+
+    def sort_units(self, member: Member, classes: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        """Sort units by class; see `p2uformat.codec.classes.sort_units`."""
+
+    def stream_bytes(self, histogram: NDArray[np.int64]) -> int:
+        """Estimate a class stream; see `p2uformat.codec.estimate.stream_bytes`."""

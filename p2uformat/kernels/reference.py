@@ -9,13 +9,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from p2uformat.codec.classes import join_members
+from p2uformat.codec import classes as scale_classes
+from p2uformat.codec import estimate
+from p2uformat.codec.classes import Classes, Member, Pool
 from p2uformat.floats import FloatFormat
 from p2uformat.kernels.interface import Buffer
-from p2uformat.quant import bitplane, histogram
+from p2uformat.quant import bitplane, histogram, pricing
 from p2uformat.quant.bitplane import BlockDecoder, BlockLayers, BlockSpec
 from p2uformat.quant.histogram import SegmentStats
 from p2uformat.quant.layers import BaseLayer
+from p2uformat.quant.split import Split, base_symbols
 
 __all__ = ["NumpyKernels"]
 
@@ -42,7 +45,7 @@ class NumpyKernels:
         self, streams: tuple[Buffer, ...], classes: Buffer, table: Buffer, out: NDArray[np.uint8]
     ) -> None:
         cuts = [(row[0], row[3], bool(row[6])) for row in _ROW.iter_unpack(table)]
-        join_members(streams, classes, cuts, out)
+        scale_classes.join_members(streams, classes, cuts, out)
 
     def values(  # noqa: D102
         self,
@@ -77,6 +80,60 @@ class NumpyKernels:
 
     def segment_stats(self, fmt: FloatFormat, words: Words, segment: int) -> SegmentStats:  # noqa: D102
         return histogram.segment_stats(fmt, words, segment)
+
+    def zeros(self, fmt: FloatFormat, words: Words) -> int:  # noqa: D102
+        return len(words) - int(np.count_nonzero(words << fmt.word.type(1)))
+
+    def base_symbols(  # noqa: D102
+        self,
+        fmt: FloatFormat,
+        words: Words,
+        steps: NDArray[np.int16],
+        segment: int,
+        *,
+        sparse: bool,
+    ) -> NDArray[np.uint8]:
+        step = bitplane.per_weight(steps, segment, len(words))
+        return base_symbols(Split.of(fmt, words), step, sparse=sparse)
+
+    def pool(self, member: Member, *, sparse: bool) -> Pool:  # noqa: D102
+        return scale_classes.pool(member, sparse=sparse)
+
+    def merge(self, tables: NDArray[np.int64]) -> Classes:  # noqa: D102
+        return scale_classes.merge(tables)
+
+    def sort_units(  # noqa: D102
+        self, member: Member, classes: NDArray[np.uint8]
+    ) -> list[NDArray[np.uint8]]:
+        return scale_classes.sort_units(member, classes)
+
+    def stream_bytes(self, histogram: NDArray[np.int64]) -> int:  # noqa: D102
+        return estimate.stream_bytes(histogram)
+
+    def pool_counts(  # noqa: D102
+        self, counts: NDArray[np.unsignedinteger], keys: NDArray[np.uint16], total: int
+    ) -> NDArray[np.float64]:
+        return pricing.pool_counts(counts, keys, total)
+
+    def spread_tables(self, pooled: NDArray[np.float64]) -> NDArray[np.int64]:  # noqa: D102
+        return pricing.spread_tables(pooled)
+
+    def spread_costs(self, lengths: NDArray[np.int64]) -> NDArray[np.float64]:  # noqa: D102
+        return pricing.spread_costs(lengths)
+
+    def rates(  # noqa: D102
+        self,
+        counts: NDArray[np.unsignedinteger],
+        classes: NDArray[np.uint8],
+        costs: NDArray[np.float64],
+        fixed: NDArray[np.int64],
+    ) -> NDArray[np.float64]:
+        return pricing.rates(counts, classes, costs, fixed)
+
+    def search(  # noqa: D102
+        self, distortion: NDArray[np.float64], rate: NDArray[np.float64], budget: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        return pricing.search(distortion, rate, budget)
 
 
 def _fed(spec: BlockSpec, base: BaseLayer, digits: Sequence[Buffer]) -> BlockDecoder:

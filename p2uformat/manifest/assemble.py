@@ -26,11 +26,17 @@ class Manifest:
         The two roots.
     pages : tuple of tuple of bytes
         For each page number the content page and the encoding page.
+    tiers : int
+        Number of tiers.
+    chunks : tuple of EncodingPage
+        The encoding pages as they were before they were encoded.
     """
 
     content_root: bytes
     encoding_root: bytes
     pages: tuple[tuple[bytes, bytes], ...]
+    tiers: int
+    chunks: tuple[EncodingPage, ...]
 
 
 def assemble(
@@ -56,4 +62,5 @@ def assemble(
         for page, data in zip(pages, encoded, strict=True)
     )
     encoding_root = EncodingRoot(digest(content_root), encoding_refs).encode()
-    return Manifest(content_root, encoding_root, encoded)
+    chunks = tuple(page[1] for page in pages)
+    return Manifest(content_root, encoding_root, encoded, len(tiers), chunks)

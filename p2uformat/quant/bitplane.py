@@ -72,10 +72,9 @@ class BlockLayers:
     energy: dict[int, int]
 
 
-def is_sparse(fmt: FloatFormat, words: Words) -> bool:
+def is_sparse(zeros: int, weights: int) -> bool:
     """Tell whether a block's zeros get symbols of their own (SPEC.md, section 11)."""
-    zeros = len(words) - int(np.count_nonzero(words << fmt.word.type(1)))
-    return zeros * _SPARSE_SHARE >= len(words) > 0
+    return zeros * _SPARSE_SHARE >= weights > 0
 
 
 def per_weight(steps: NDArray[np.int16], segment: int, weights: int) -> NDArray[np.int32]:

@@ -48,18 +48,20 @@ class BaseLayer:
         """Whether zeros have symbols of their own."""
         return bool(self.flags & SPARSE)
 
+    def sections(self) -> tuple[bytes | memoryview, ...]:
+        """Return the canonical bytes in pieces, the symbols as they lie in memory."""
+        return (
+            bytes((self.flags,)),
+            self.steps.astype("<i2").tobytes(),
+            np.ascontiguousarray(self.symbols).data,
+            struct.pack("<I", len(self.outlier_index)),
+            self.outlier_index.astype("<u4").tobytes(),
+            self.outlier_words.tobytes(),
+        )
+
     def payload(self) -> bytes:
         """Return the canonical bytes."""
-        return b"".join(
-            (
-                bytes((self.flags,)),
-                self.steps.astype("<i2").tobytes(),
-                self.symbols.tobytes(),
-                struct.pack("<I", len(self.outlier_index)),
-                self.outlier_index.astype("<u4").tobytes(),
-                self.outlier_words.tobytes(),
-            )
-        )
+        return b"".join(self.sections())
 
     @classmethod
     def parse(cls, fmt: FloatFormat, weights: int, segments: int, payload: Buffer) -> BaseLayer:

@@ -12,7 +12,6 @@ that the plan is the same on every machine.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,12 +28,14 @@ from p2uformat.quant.histogram import (
     magnitudes,
     remainders,
 )
+from p2uformat.quant.pricing import NUMPY, Arithmetic
 from p2uformat.quant.split import OUTLIER
 
 __all__ = ["Plan", "Segments", "make_plan"]
 
+U8 = NDArray[np.uint8]
+
 _ROUNDS = 5
-_BISECTIONS = 48
 _OUTLIER_BITS = 32  # the index; the value is added
 _STEP_BITS = 2  # a step exponent, entropy coded
 _CALIBRATIONS = 12  # at the most, until a plan is inside its budget
@@ -85,14 +86,14 @@ class Plan:
     ----------
     steps : ndarray of int16, shape (n,)
         K.
-    choice : ndarray of int64, shape (n,)
+    choice : ndarray of uint8, shape (n,)
         The candidate it is.
     rates : ndarray of int64, shape (n,)
         Modelled bits of the base tier, in units of 1 / ONE_BIT.
     """
 
     steps: NDArray[np.int16]
-    choice: NDArray[np.int64]
+    choice: U8
     rates: NDArray[np.int64]
 
     def ladder_bits(
@@ -113,79 +114,74 @@ class Plan:
         out = self.rates // ONE_BIT + digits * (segments.sizes - zeros)
         for bits in np.unique(mantissa).tolist():
             left = remainders(bits, digits)
-            for j in np.unique(self.choice).tolist():
-                rows = np.flatnonzero((mantissa == bits) & (self.choice == j))
-                out[rows] += _product(segments.counts, left[j][:, None], rows)[:, 0]
-                out[rows] -= zeros[rows] * left[j, 0]
+            rows = np.flatnonzero(mantissa == bits)
+            spent = _product(segments.counts, left.T, None if len(rows) == len(out) else rows)
+            chosen = self.choice[rows]
+            out[rows] += spent[chosen, np.arange(len(rows))] - zeros[rows] * left[chosen, 0]
         return out
 
 
 class _Pricer:
-    """Rates and distortions of every candidate of every segment."""
+    """Rates and distortions of every candidate of every segment, candidates first."""
 
-    def __init__(self, segments: Segments) -> None:
+    def __init__(self, segments: Segments, arithmetic: Arithmetic) -> None:
         self.segments = segments
-        width = len(CANDIDATES)
+        self._arithmetic = arithmetic
         spread = magnitudes()
-        sizes = np.maximum(segments.sizes, 1)[:, None]
-        means = (spread @ np.arange(OUTLIER + 1, dtype=np.int64)).T  # (BINS, candidates), eighths
-        average = (_product(segments.counts, means) << 13) // sizes
-        self.classes = np.searchsorted(
-            quarter_octaves(*_CLASS_LIMITS), average.reshape(-1), side="right"
-        ).reshape(-1, width)
+        width = len(CANDIDATES)
+        sizes = np.maximum(segments.sizes, 1)
+        means = spread @ np.arange(OUTLIER + 1, dtype=np.int64)  # (candidates, BINS), eighths
+        wanted = np.concatenate((means, spread[:, :, OUTLIER], distortions()))
+        height, outliers, raw = _product(segments.counts, wanted.T).reshape(3, width, -1)
+        average = (height << 13) // sizes
+        limits = quarter_octaves(*_CLASS_LIMITS)
+        places = np.searchsorted(limits, average.reshape(-1), side="right")
+        self.classes = places.reshape(average.shape).astype(np.uint8)
         self.rows = np.arange(len(segments.sizes))
-        self.distortion = self._distortions()
-        outliers = _product(segments.counts, spread[:, :, OUTLIER].T) // SPREAD
-        spent = segments.sizes[:, None] + outliers * (_OUTLIER_BITS + segments.value_bits[:, None])
+        outliers = outliers // SPREAD
+        spent = segments.sizes + outliers * (_OUTLIER_BITS + segments.value_bits)
         self.fixed = (spent + _STEP_BITS) * ONE_BIT  # signs, outliers, the step exponent
-        self.rate = self.fixed.copy()
+        self.rate = self.fixed.astype(np.float64)  # integers, all of them
         # Past this a finer step only turns weights into outliers, which are exact, and dear.
         numbers = segments.sizes - segments.counts[:, 0].astype(np.int64)
-        self.barred = outliers * _OUTLIER_SHARE > np.maximum(numbers, 1)[:, None]
+        barred = outliers * _OUTLIER_SHARE > np.maximum(numbers, 1)
+        self._open = self._distortions(raw)
+        self.distortion = np.where(barred, np.inf, self._open)
 
-    def _distortions(self) -> NDArray[np.float64]:
-        raw = _product(self.segments.counts, distortions().T).astype(np.float64)
+    def _distortions(self, raw: NDArray[np.int64]) -> NDArray[np.float64]:
         empty = self.segments.anchor == EMPTY
         anchor = np.where(empty, 0, self.segments.anchor).astype(np.int32)
-        scale = 2 * (anchor[:, None] + np.array(CANDIDATES, np.int32)[None, :])
+        scale = 2 * (anchor + np.array(CANDIDATES, np.int32)[:, None])
         # Relative to the middle anchor, so that nothing leaves float64's range.
         centre = int(np.median(anchor))
-        weight = self.segments.sensitivity[:, None]
-        scaled: NDArray[np.float64] = np.ldexp(raw, np.clip(scale - 2 * centre, -900, 900))
-        return scaled * weight
+        scaled: NDArray[np.float64] = np.ldexp(
+            raw.astype(np.float64), np.clip(scale - 2 * centre, -900, 900)
+        )
+        return scaled * self.segments.sensitivity
 
-    def retable(self, choice: NDArray[np.int64]) -> None:
+    def retable(self, choice: U8) -> None:
         """Price every candidate with the tables that a choice leads to."""
         counts = self.segments.counts
-        chosen = self.classes[self.rows, choice]
         total = int(self.classes.max()) + 1
         width = len(CANDIDATES)
-        pooled = np.zeros((total, width, BINS), np.int64)
-        for key in np.unique(chosen * width + choice).tolist():
-            name, j = divmod(key, width)
-            pooled[name, j] = counts[(chosen == name) & (choice == j)].sum(0, dtype=np.int64)
-        lengths = _code_lengths(np.einsum("cjb,jbm->cm", pooled, magnitudes()))
-        for j in range(width):
-            costs = lengths @ magnitudes()[j].T  # (classes, BINS), eighths
-            spent = np.zeros(len(self.rows), np.int64)
-            for name in np.unique(self.classes[:, j]).tolist():
-                where = np.flatnonzero(self.classes[:, j] == name)
-                spent[where] = _product(counts, costs[name][:, None], where)[:, 0]
-            self.rate[:, j] = spent // SPREAD + self.fixed[:, j]
+        keys = self.classes[choice, self.rows].astype(np.uint16) * np.uint16(width) + choice
+        pooled = self._arithmetic.pool_counts(counts, keys, total * width)
+        lengths = _code_lengths(self._arithmetic.spread_tables(pooled.reshape(total, -1)))
+        costs = self._arithmetic.spread_costs(lengths).reshape(total, width, BINS)
+        self.rate = self._arithmetic.rates(counts, self.classes, costs, self.fixed)
 
-    def choose(self, slope: float) -> NDArray[np.int64]:
-        """Return the best candidate of each segment at a slope."""
-        cost = self.distortion + self.rate.astype(np.float64) * slope
-        cost = np.where(self.barred, np.inf, cost)
-        # Where every candidate is barred, the cheapest is the answer.
-        hopeless = np.isinf(cost).all(1)
-        best: NDArray[np.int64] = np.argmin(cost, axis=1)
-        best[hopeless] = np.argmin(self.rate[hopeless], axis=1)
-        return best
+    def search(self, budget: int) -> tuple[U8, U8]:
+        """Bisect the slope; return the best choice inside the budget and the next one outside."""
+        return self._arithmetic.search(self.distortion, self.rate, budget)
 
-    def bits(self, choice: NDArray[np.int64]) -> int:
-        """Return the modelled bits of a choice."""
-        return int(self.rate[self.rows, choice].sum())
+    def rates(self, choice: U8) -> NDArray[np.int64]:
+        """Return the modelled bits of each segment of a choice."""
+        return self.rate[choice, self.rows].astype(np.int64)
+
+    def saved(self, inside: U8, outside: U8) -> NDArray[np.float64]:
+        """Return the error that one choice saves over another."""
+        gain: NDArray[np.float64] = self._open[inside, self.rows] - self._open[outside, self.rows]
+        return gain
 
 
 def _product(
@@ -193,13 +189,14 @@ def _product(
     matrix: NDArray[np.int64],
     rows: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
-    """Multiply in slices: the counts of a large model are kept in 16 bits."""
+    """Return a row for each column of a matrix, in slices: counts are kept in 16 bits."""
     total = len(counts) if rows is None else len(rows)
-    out = np.empty((total, matrix.shape[1]), np.int64)
+    out = np.empty((matrix.shape[1], total), np.int64)
+    factor = matrix.astype(np.float64)  # sums are far below 2**53: exact, and much faster
     for start in range(0, total, _SLICE):
         part = slice(start, start + _SLICE)
         picked = counts[part] if rows is None else counts[rows[part]]
-        out[part] = picked.astype(np.int64) @ matrix
+        out[:, part] = (picked.astype(np.float64) @ factor).T
     return out
 
 
@@ -214,32 +211,13 @@ def _code_lengths(tables: NDArray[np.int64]) -> NDArray[np.int64]:
     return lengths
 
 
-def _search(pricer: _Pricer, budget: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Bisect the slope; return the best choice inside the budget and the next one outside."""
-    low, high = 2.0**-200, 2.0**200
-    inside = pricer.choose(high)
-    outside = pricer.choose(low)
-    if pricer.bits(outside) <= budget:
-        return outside, outside
-    for _ in range(_BISECTIONS):
-        middle = math.sqrt(low * high)
-        choice = pricer.choose(middle)
-        if pricer.bits(choice) <= budget:
-            high, inside = middle, choice
-        else:
-            low, outside = middle, choice
-    return inside, outside
-
-
-def _fill(
-    pricer: _Pricer, inside: NDArray[np.int64], outside: NDArray[np.int64], budget: int
-) -> NDArray[np.int64]:
+def _fill(pricer: _Pricer, inside: U8, outside: U8, budget: int) -> U8:
     """Spend what the bisection left over, where a bit saves most first."""
-    left = budget - pricer.bits(inside)
+    before = pricer.rates(inside)
+    left = budget - int(before.sum())
     choice = inside.copy()
-    rows = pricer.rows
-    change = pricer.rate[rows, outside] - pricer.rate[rows, inside]
-    gain = pricer.distortion[rows, inside] - pricer.distortion[rows, outside]
+    change = pricer.rates(outside) - before
+    gain = pricer.saved(inside, outside)
     order = np.argsort(-gain / np.maximum(change, 1).astype(np.float64), kind="stable")
     for row in order[change[order] > 0].tolist():
         if change[row] <= left:
@@ -248,7 +226,7 @@ def _fill(
     return choice
 
 
-def _steps(segments: Segments, choice: NDArray[np.int64]) -> NDArray[np.int16]:
+def _steps(segments: Segments, choice: U8) -> NDArray[np.int16]:
     steps = segments.anchor + np.array(CANDIDATES, np.int16)[choice]
     # A segment of zeros takes its neighbour's exponent, which costs nothing to store.
     known = np.where(segments.anchor == EMPTY, -1, np.arange(len(steps)))
@@ -264,6 +242,7 @@ def make_plan(
     segments: Segments,
     budget_bits: float,
     measure: Callable[[NDArray[np.int16]], float] | None = None,
+    arithmetic: Arithmetic = NUMPY,
 ) -> Plan:
     """Choose K of every segment.
 
@@ -276,6 +255,8 @@ def make_plan(
     measure : callable, optional
         Bits per weight that a choice of K really takes, estimated in integers on a sample; the
         model is calibrated against it.
+    arithmetic : Arithmetic
+        Who does the sums; the plan does not depend on it.
 
     Returns
     -------
@@ -284,17 +265,17 @@ def make_plan(
     """
     if not segments.weights:
         none = np.zeros(len(segments.sizes), np.int64)
-        return Plan(none.astype(np.int16), none, none)
-    pricer = _Pricer(segments)
+        return Plan(none.astype(np.int16), none.astype(np.uint8), none)
+    pricer = _Pricer(segments, arithmetic)
     # Two bits below the anchor is about four bits a weight: the first tables come from there.
     start = int(np.clip(round(2 - budget_bits) - CANDIDATES[0], 0, len(CANDIDATES) - 1))
-    pricer.retable(np.full(len(segments.sizes), start))
+    pricer.retable(np.full(len(segments.sizes), start, np.uint8))
     target = budget_bits
     margin = budget_bits / 5000
     best: tuple[float, Plan] | None = None
     for attempt in range(_CALIBRATIONS):
         choice = _settle(pricer, target, rounds=_ROUNDS if attempt == 0 else 1)
-        plan = Plan(_steps(segments, choice), choice, pricer.rate[pricer.rows, choice])
+        plan = Plan(_steps(segments, choice), choice, pricer.rates(choice))
         if measure is None:
             return plan
         gap = budget_bits - measure(plan.steps)
@@ -310,10 +291,10 @@ def make_plan(
     return best[1] if best else plan
 
 
-def _settle(pricer: _Pricer, target: float, rounds: int) -> NDArray[np.int64]:
+def _settle(pricer: _Pricer, target: float, rounds: int) -> U8:
     budget = int(target * pricer.segments.weights * ONE_BIT)
     for _ in range(rounds):
-        inside, _outside = _search(pricer, budget)
+        inside, _outside = pricer.search(budget)
         pricer.retable(inside)
-    inside, outside = _search(pricer, budget)
+    inside, outside = pricer.search(budget)
     return _fill(pricer, inside, outside, budget)
