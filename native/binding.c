@@ -31,8 +31,11 @@ int refuse(const char *what)
 int to_size(PyObject *object, size_t most, size_t *out)
 {
     size_t value = PyLong_AsSize_t(object);
-    if (value == (size_t)-1 && PyErr_Occurred())
+    if (value == (size_t)-1 && PyErr_Occurred()) {
+        if (PyErr_ExceptionMatches(PyExc_OverflowError)) /* below 0, or far too large */
+            PyErr_Format(PyExc_ValueError, "expected 0 to %zu", most);
         return -1;
+    }
     if (value > most) {
         PyErr_Format(PyExc_ValueError, "%zu is above %zu", value, most);
         return -1;

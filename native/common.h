@@ -10,6 +10,11 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Words are loaded as they are stored, low byte first. Elsewhere nothing is compiled. */
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the compiled kernels are for little-endian processors"
+#endif
+
 typedef uint8_t u8;
 typedef uint16_t u16;
 typedef uint32_t u32;

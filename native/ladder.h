@@ -75,13 +75,13 @@ P2U_INLINE u64 integer_significand(const p2u_format *f, u64 magnitude, int *unit
 P2U_INLINE u64 grid_index(u64 sig, int unit, int step, u64 most)
 {
     int shift = step - unit;
+    u64 n = 0;
     if (shift >= 0)
-        return shift > 63 ? 0 : sig >> shift;
-    if (sig == 0)
-        return 0;
-    if (-shift > 62 - log2_floor(sig))
-        return most;
-    u64 n = sig << -shift;
+        n = shift > 63 ? 0 : sig >> shift;
+    else if (sig && -shift > 62 - log2_floor(sig))
+        n = most;
+    else
+        n = sig ? sig << -shift : 0;
     return n < most ? n : most;
 }
 

@@ -58,6 +58,9 @@ static p2u_merge_run *chosen_run(const p2u_block *b)
     int bits = b->format.mantissa - 8 * b->planes;
     if ((b->format.itemsize != 2 && b->format.itemsize != 4) || b->format.mantissa < 7 || bits > 14)
         return p2u_merge_run_plain;
+    /* Byte planes of 16-bit formats are allowed, and nobody's habit: tiles do not know them. */
+    if (b->format.itemsize == 2 && b->planes)
+        return p2u_merge_run_plain;
 #if P2U_X86
     if (p2u_level() == LEVEL_AVX512)
         return p2u_merge_run_avx512;

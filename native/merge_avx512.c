@@ -56,6 +56,10 @@ P2U_INLINE __m512i words_32(__m256i symbols, __m256i digits, __m256i logs, __mma
             /* log2 n - 7 bits of the lower half are known. */
             __m512i over = _mm512_subs_epu16(log2, _mm512_set1_epi16(7));
             __m512i below = _mm512_srlv_epi16(_mm512_set1_epi16(-1), over);
+            /* Nothing is missing of an outlier: its planes hold zeros. */
+            below = _mm512_mask_mov_epi16(
+                below, _mm512_cmpeq_epi16_mask(symbol, _mm512_set1_epi16(OUTLIER)),
+                _mm512_setzero_si512());
             _mm512_storeu_si512(tile->low + at, _mm512_slli_epi16(raised, 8));
             _mm512_storeu_si512(tile->known + at, _mm512_andnot_si512(below, _mm512_set1_epi16(-1)));
         } else {

@@ -18,7 +18,7 @@ from p2uformat.floats import FORMATS, FloatFormat
 from p2uformat.kernels.compiled_encode import EncodeKernels
 from p2uformat.kernels.interface import Buffer
 from p2uformat.quant.bitplane import BlockSpec
-from p2uformat.quant.layers import BaseLayer
+from p2uformat.quant.layers import SPARSE, BaseLayer
 
 __all__ = ["CompiledKernels"]
 
@@ -91,9 +91,8 @@ class CompiledKernels(EncodeKernels):
     ) -> None:
         number = _TARGET.get(target.name)
         deltas = spec.deltas[len(digits)]
-        if number is None or not self._native.values(
-            *_block(spec, base, digits), number, *deltas, out
-        ):
+        usual = number is not None and base.flags & ~SPARSE == 0
+        if not usual or not self._native.values(*_block(spec, base, digits), number, *deltas, out):
             super().values(spec, base, digits, target, out)
 
     def exact(  # noqa: D102
@@ -105,7 +104,7 @@ class CompiledKernels(EncodeKernels):
         out: Words,
     ) -> None:
         # Elsewhere the parts are not the exact layer's own, and only their sum counts.
-        usual = len(rest) == spec.planes + 2
+        usual = len(rest) == spec.planes + 2 and base.flags & ~SPARSE == 0
         if not usual or not self._native.merge(
             *_block(spec, base, digits), rest[0], tuple(rest[1:-1]), rest[-1], out
         ):

@@ -260,6 +260,8 @@ class BlockDecoder:
     def _runs(self) -> list[tuple[int, int, int]]:
         """Return (start, stop, K) runs of equal K among the live weights."""
         steps = self._base.steps
+        if not len(steps):
+            return []
         heads = np.flatnonzero(np.diff(steps, prepend=steps[:1] - np.int16(1)))
         starts = heads * self.spec.segment
         stops = np.append(starts[1:], self.spec.weights)
