@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +14,18 @@ from p2uformat.artifact.catalog import StoredFile, StoredTensor
 from p2uformat.artifact.contents import Contents
 from p2uformat.artifact.summary import bound
 from p2uformat.artifact.types import Damage
-from p2uformat.digest import digest
+from p2uformat.digest import digest_of
 from p2uformat.errors import CorruptData, DigestMismatch, Incomplete, Malformed, P2UError
 from p2uformat.floats import FORMATS
-from p2uformat.kernels import kernels
+from p2uformat.kernels import Buffer, kernels
 from p2uformat.manifest import BitplaneParameters
-from p2uformat.quant.bitplane import BlockDecoder
 from p2uformat.quant.layers import BaseLayer
 
 __all__ = ["BlockCheck", "BlockResult", "Finding", "Stage"]
 
 Stored = StoredTensor | StoredFile
 Words = NDArray[np.unsignedinteger]
+Parts = Sequence[Buffer] | None
 
 
 class Stage(IntEnum):
@@ -99,39 +101,34 @@ class BlockCheck:
         result.data = data
         self._compare(result, Stage.LAYER, stored, 0, block, data)
 
-    def _payloads(
-        self, result: BlockResult, stored: StoredTensor, block: int
-    ) -> list[bytes | memoryview | None]:
-        """Return the payloads of all layers in scope, None for those that cannot be had."""
-        payloads: list[bytes | memoryview | None] = []
+    def _payloads(self, result: BlockResult, stored: StoredTensor, block: int) -> list[Parts]:
+        """Return the payloads of all layers in scope, in parts; None for those not here."""
+        payloads: list[Parts] = []
         for layer in range(min(self._last + 1, stored.record.layers)):
             try:
-                payload = self._reader.payload(stored, layer, block)
+                parts = self._reader.parts(stored, layer, block)
             except P2UError as error:
                 self._note(result, Stage.DECODE, error)
                 payloads.append(None)
             else:
-                self._compare(result, Stage.LAYER, stored, layer, block, payload)
-                payloads.append(payload)
+                self._compare(result, Stage.LAYER, stored, layer, block, *parts)
+                payloads.append(parts)
         return payloads
 
     def _check_ladder(
-        self,
-        result: BlockResult,
-        stored: StoredTensor,
-        block: int,
-        payloads: list[bytes | memoryview | None],
+        self, result: BlockResult, stored: StoredTensor, block: int, payloads: list[Parts]
     ) -> None:
-        whole = [payload for payload in payloads if payload is not None]
-        if payloads[0] is None:
+        whole = list(takewhile(lambda parts: parts is not None, payloads))
+        layers = [parts for parts in whole if parts is not None]
+        if not layers:
             return
         try:
-            steps = self._steps(stored, block, payloads[0])
-            result.step = int(steps.max())
-            tiers, words = self._decode(stored, block, payloads)
+            base = self._base(stored, block, layers[0])
+            result.step = int(base.steps.max())
+            tiers, words = self._decode(stored, block, base, layers)
             if words is None:
                 return
-            self._check_canonical(stored, block, whole, steps, words)
+            self._check_canonical(stored, block, base, layers, words)
         except P2UError as error:
             self._note(result, Stage.DECODE, error)
             return
@@ -139,51 +136,47 @@ class BlockCheck:
         self._compare(result, Stage.BLOCK, stored, None, block, result.data)
         self._check_bounds(result, stored, block, tiers, words)
 
-    def _steps(
-        self, stored: StoredTensor, block: int, base: bytes | memoryview
-    ) -> NDArray[np.int16]:
-        count = self._reader.spec(stored, block).segments
+    def _base(self, stored: StoredTensor, block: int, parts: Sequence[Buffer]) -> BaseLayer:
+        spec = self._reader.spec(stored, block)
         with self._reader.located(stored, 0, block):
-            return np.frombuffer(base, "<i2", count, 1)
+            return BaseLayer.parse(spec.format, spec.weights, spec.segments, _joined(parts))
 
     def _decode(
-        self, stored: StoredTensor, block: int, payloads: list[bytes | memoryview | None]
+        self, stored: StoredTensor, block: int, base: BaseLayer, layers: list[Sequence[Buffer]]
     ) -> tuple[list[NDArray[np.generic]], Words | None]:
         """Return the block at each lossy tier, and its original words if all layers are there."""
         spec = self._reader.spec(stored, block)
+        lossy = min(len(layers), self._reader.exact)
+        digits = [_joined(parts) for parts in layers[1:lossy]]
         tiers: list[NDArray[np.generic]] = []
-        decoder: BlockDecoder | None = None
-        for layer, payload in enumerate(payloads):
-            if payload is None:
+        try:
+            for tier in range(lossy):
+                made = np.empty(spec.weights, spec.format.word)
+                kernels().values(spec, base, digits[:tier], spec.format, made)
+                tiers.append(made.view(spec.format.numpy))
+            if len(layers) <= self._reader.exact:
                 return tiers, None
-            with self._reader.located(stored, layer, block):
-                if decoder is None:
-                    base = BaseLayer.parse(spec.format, spec.weights, spec.segments, payload)
-                    decoder = BlockDecoder(spec, base)
-                elif layer == self._reader.exact:
-                    return tiers, decoder.exact(payload)
-                else:
-                    decoder.refine(payload)
-                tiers.append(decoder.values(spec.format).view(spec.format.numpy))
-        return tiers, None
+            words = np.empty(spec.weights, spec.format.word)
+            kernels().exact(spec, base, digits, layers[-1], words)
+        except Malformed as error:
+            self._reader.blame(stored, block, base, digits, layers[self._reader.exact :], error)
+        return tiers, words
 
     def _check_canonical(
         self,
         stored: StoredTensor,
         block: int,
-        payloads: list[bytes | memoryview],
-        steps: NDArray[np.int16],
+        base: BaseLayer,
+        layers: list[Sequence[Buffer]],
         words: Words,
     ) -> None:
         """Encode what was decoded: any difference means that a value was not in its one form."""
         spec = self._reader.spec(stored, block)
         with self._reader.located(stored, 0, block):
-            made = kernels().encode_block(
-                spec, words, steps, sparse=bool(payloads[0][0] & 1), sums=False
-            )
-            again = (made.base.payload(), *made.refinements, made.exact.payload())
-        for layer, (payload, expected) in enumerate(zip(payloads, again, strict=True)):
-            if payload != expected:
+            made = kernels().encode_block(spec, words, base.steps, sparse=base.sparse, sums=False)
+        again = (made.base.payload(), *made.refinements, made.exact.payload())
+        for layer, (parts, expected) in enumerate(zip(layers, again, strict=True)):
+            if _joined(parts) != expected:
                 with self._reader.located(stored, layer, block):
                     raise Malformed("a layer is not the one encoding of its weights")
 
@@ -231,20 +224,20 @@ class BlockCheck:
         stored: Stored,
         layer: int | None,
         block: int,
-        data: bytes | memoryview,
+        *parts: Buffer,
     ) -> None:
         """Compare bytes with a layer digest, or with the block digest if `layer` is None."""
         page, index, inner = stored.part(block)
         assert page.content is not None
         record = page.content.records[index]
-        digest_of = record.block_digest(inner)
+        expected = record.block_digest(inner)
         if layer is not None:
-            digest_of = record.layer_digest(layer, inner)
-        got = digest(data)
-        if got == digest_of:
+            expected = record.layer_digest(layer, inner)
+        got = digest_of(parts)
+        if got == expected:
             return
         what = "block" if layer is None else "layer"
-        error = DigestMismatch(f"{what} digest", expected=digest_of.hex(), got=got.hex())
+        error = DigestMismatch(f"{what} digest", expected=expected.hex(), got=got.hex())
         self._locate(error, stored, record.layers - 1 if layer is None else layer, block)
         result.findings.append(Finding(stage, Damage.of(error, "chunk")))
 
@@ -263,3 +256,7 @@ class BlockCheck:
             raise error
         if error.region != "table":
             result.findings.append(Finding(stage, Damage.of(error, "chunk")))
+
+
+def _joined(parts: Sequence[Buffer]) -> Buffer:
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -284,10 +284,7 @@ class BlockReader:
         try:
             kernels().exact(spec, base, digits, rest, out)
         except Malformed as error:
-            decoder = self._decoder(stored, block, base, digits)
-            with self.located(stored, self.exact, block):
-                decoder.exact(b"".join(rest))
-                raise error from None
+            self.blame(stored, block, base, digits, [rest], error)
 
     def _fill_tier(
         self, stored: StoredTensor, block: int, tier: int, target: FloatFormat, out: Words
@@ -300,20 +297,40 @@ class BlockReader:
         try:
             kernels().values(spec, base, digits, target, out)
         except Malformed as error:
-            self._decoder(stored, block, base, digits)
-            with self.located(stored, tier, block):
-                raise error from None
+            self.blame(stored, block, base, digits, [], error)
 
-    def _decoder(
-        self, stored: StoredTensor, block: int, base: BaseLayer, digits: Sequence[Buffer]
-    ) -> BlockDecoder:
-        """Walk the layers one by one, to find out in which of them the damage is."""
+    def blame(
+        self,
+        stored: StoredTensor,
+        block: int,
+        base: BaseLayer,
+        digits: Sequence[Buffer],
+        rest: Sequence[Sequence[Buffer]],
+        error: Malformed,
+    ) -> NoReturn:
+        """Walk the layers of a block that does not decode, and say in which of them the damage is.
+
+        Parameters
+        ----------
+        stored, block
+            The block.
+        base, digits
+            Its lossy layers.
+        rest : sequence
+            Its exact layer in parts, as the only item; empty if it was not decoded.
+        error : Malformed
+            What is raised if nothing is found so: it belongs to the last layer.
+        """
         with self.located(stored, 0, block):
             decoder = BlockDecoder(self.spec(stored, block), base)
         for layer, payload in enumerate(digits, 1):
             with self.located(stored, layer, block):
                 decoder.refine(payload)
-        return decoder
+        with self.located(stored, len(digits) + len(rest), block):
+            for parts in rest:
+                decoder.exact(b"".join(parts))
+            raise error from None
+        raise AssertionError
 
     @contextmanager
     def located(self, stored: Stored, layer: int, block: int) -> Iterator[Place]:

@@ -74,7 +74,7 @@ class BaseLayer:
             raise Malformed(f"a base layer of {len(payload)} bytes cannot hold {count} outliers")
         return cls(
             payload[0],
-            np.frombuffer(payload, "<i2", segments, 1),
+            np.frombuffer(payload, "<i2", segments, 1).copy(),  # to where integers may lie
             np.frombuffer(payload, np.uint8, weights, 1 + 2 * segments),
             np.frombuffer(payload, "<u4", count, fixed),
             np.frombuffer(payload, fmt.word, count, fixed + 4 * count),
