@@ -139,7 +139,8 @@ def one_core_checks(each: Run) -> list[Check]:
         ("exact / zipnn + BLAKE3", "p2u exact", "zipnn decompress + BLAKE3", 1.0, None),
         ("pack / zipnn compress", "p2u pack", "zipnn compress", 0.5, 1.0),
         ("q4 to fp32 / GGUF Q4_0", "p2u q4", "GGUF Q4_0 (numpy)", 3.0, 5.0),
-        ("verify / BLAKE3", "p2u verify", "BLAKE3, stored bytes", 0.7, 0.9),
+        ("verify / BLAKE3 of the file", "p2u verify", "BLAKE3 of the file", 0.7, 0.9),
+        ("verify / BLAKE3 in memory", "p2u verify", "BLAKE3, stored bytes in memory", 0.7, 0.9),
     ]
     checks = [
         Check(f"{what}, {each.model}", ratio, ">=", target, "x", aim)
@@ -151,6 +152,13 @@ def one_core_checks(each: Run) -> list[Check]:
     return [
         *checks,
         Check(f"q4 to fp32, {each.model}", each.rate("p2u q4"), ">=", 4.0, "GB/s"),
+        Check(
+            f"q4 to fp32, arrays given, {each.model}",
+            each.rate("p2u q4, arrays given"),
+            ">=",
+            4.0,
+            "GB/s",
+        ),
         Check(f"time of q8 / time of q4, {each.model}", slower, "<=", 1.5, "x"),
         Check(f"exact with numpy alone, {each.model}", plain, ">=", 0.3, "GB/s"),
     ]
