@@ -91,9 +91,7 @@ class EncodeKernels(NumpyKernels):
         base, refinements, exact = self._split(spec, words, steps, sparse=sparse)
         if not sums:
             return BlockLayers(base, refinements, exact, (), {})
-        return BlockLayers(
-            base, refinements, exact, *self._sums(spec, words, steps, sparse=sparse)
-        )
+        return BlockLayers(base, refinements, exact, *self._sums(spec, words, steps, sparse=sparse))
 
     def _split(
         self, spec: BlockSpec, words: Words, steps: Steps, *, sparse: bool
@@ -136,9 +134,7 @@ class EncodeKernels(NumpyKernels):
             _NUMBERS[fmt.name], words, spec.segment, steps, sparse, spec.digits,
             lowest, span, cells, energy, self._scratch.counts,
         )  # fmt: skip
-        tiers = tuple(
-            _tier(part, lowest - d) for part, d in zip(cells, spec.digits, strict=True)
-        )
+        tiers = tuple(_tier(part, lowest - d) for part, d in zip(cells, spec.digits, strict=True))
         unit = fmt.emin - fmt.mantissa - 1 + max(0, fmt.mantissa - 11)
         fields = np.flatnonzero(energy).tolist()
         return tiers, {2 * (unit + field): int(energy[field]) for field in fields}

@@ -154,7 +154,9 @@ class _Pricer:
         scale = 2 * (anchor + np.array(CANDIDATES, np.int32)[:, None])
         # Relative to the middle anchor, so that nothing leaves float64's range.
         centre = int(np.median(anchor))
-        scaled: NDArray[np.float64] = np.ldexp(raw.astype(np.float64), np.clip(scale - 2 * centre, -900, 900))
+        scaled: NDArray[np.float64] = np.ldexp(
+            raw.astype(np.float64), np.clip(scale - 2 * centre, -900, 900)
+        )
         return scaled * self.segments.sensitivity
 
     def retable(self, choice: U8) -> None:
@@ -178,9 +180,7 @@ class _Pricer:
 
     def saved(self, inside: U8, outside: U8) -> NDArray[np.float64]:
         """Return the error that one choice saves over another."""
-        gain: NDArray[np.float64] = (
-            self._open[inside, self.rows] - self._open[outside, self.rows]
-        )
+        gain: NDArray[np.float64] = self._open[inside, self.rows] - self._open[outside, self.rows]
         return gain
 
 
