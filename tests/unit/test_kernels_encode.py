@@ -103,6 +103,13 @@ def test_blocks_as_they_usually_are(compiled, name):
         check_block(compiled, fmt, words, steps, 1000, digits, sparse=False)
 
 
+def test_steps_that_lie_anywhere(compiled):
+    fmt = FORMATS["BF16"]
+    words = every_word(fmt)[:300]
+    steps = np.frombuffer(b"\0" + np.full(3, -7, np.int16).tobytes(), np.int16, 3, 1)
+    check_block(compiled, fmt, words, steps, 100, (0, 4), sparse=False)
+
+
 @settings(deadline=None, max_examples=60)
 @given(data=st.data(), name=st.sampled_from(["F64", "F32"]), sparse=st.booleans())
 def test_blocks_of_any_words(data, name, sparse):
