@@ -149,7 +149,7 @@ static void tile_digits(const tile_parts *tile, size_t count, p2u_writer *to, in
         *to = bits;
         return;
     }
-    u64 mask = 0x0101010101010101 * low;
+    u64 mask = (u64)0x0101010101010101 * low;
     u8 bytes[TILE];
     for (size_t i = 0; i < count; i += LANES) {
         lanes n;

@@ -82,7 +82,7 @@ class EncodeKernels(NumpyKernels):
         self, fmt: FloatFormat, words: Words, steps: Steps, segment: int, *, sparse: bool
     ) -> U8:
         out = np.empty(len(words), np.uint8)
-        self._encode.symbols(_NUMBERS[fmt.name], words, segment, steps, sparse, out)
+        self._encode.symbols(_NUMBERS[fmt.name], words, segment, _aligned(steps), sparse, out)
         return out
 
     def encode_block(  # noqa: D102
@@ -101,7 +101,7 @@ class EncodeKernels(NumpyKernels):
         digits = _places(room.digits, spec)
         planes = room.planes[: spec.planes * (n + _SLACK)].reshape(spec.planes, n + _SLACK)
         outliers, live, tiny, rest = self._encode.split(
-            _NUMBERS[fmt.name], words, spec.segment, steps, sparse, spec.digits, spec.planes,
+            _NUMBERS[fmt.name], words, spec.segment, _aligned(steps), sparse, spec.digits, spec.planes,
             symbols, room.index, room.values, digits, room.exponents, planes, room.bits,
         )  # fmt: skip
         base = BaseLayer(
@@ -131,7 +131,7 @@ class EncodeKernels(NumpyKernels):
         cells = np.zeros((len(spec.digits), span, 2, _GUARDS, 3), np.uint64)
         energy = np.zeros(_FIELDS, np.uint64)
         self._encode.sums(
-            _NUMBERS[fmt.name], words, spec.segment, steps, sparse, spec.digits,
+            _NUMBERS[fmt.name], words, spec.segment, _aligned(steps), sparse, spec.digits,
             lowest, span, cells, energy, self._scratch.counts,
         )  # fmt: skip
         tiers = tuple(_tier(part, lowest - d) for part, d in zip(cells, spec.digits, strict=True))
@@ -205,6 +205,11 @@ class EncodeKernels(NumpyKernels):
             distortion, rate, cheapest, budget, BISECTIONS, inside, outside, scratch
         )
         return inside, outside
+
+
+def _aligned(steps: Steps) -> Steps:
+    # Those of a parsed layer lie behind a byte of flags.
+    return steps if steps.flags.aligned and steps.flags.c_contiguous else steps.copy()
 
 
 @cache

@@ -176,7 +176,8 @@ def _choose(distortion: F64, rate: F64, slope: float) -> U8:
     hopeless = np.isinf(cost).all(0)
     best = np.argmin(cost, axis=0)
     best[hopeless] = np.argmin(rate[:, hopeless], axis=0)
-    return best.astype(np.uint8)
+    choice: U8 = best.astype(np.uint8)
+    return choice
 
 
 def _bits(rate: F64, choice: U8) -> int:

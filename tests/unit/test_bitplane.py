@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from p2uformat.errors import Malformed
 from p2uformat.floats import FORMATS, FloatFormat
+from p2uformat.kernels.reference import NumpyKernels
 from p2uformat.quant.bitplane import BlockDecoder, BlockSpec, encode_block, is_sparse
 from p2uformat.quant.layers import BaseLayer
 from p2uformat.quant.rounding import cast_words, round_scaled
@@ -147,9 +148,11 @@ def test_value_of_a_wide_bin_is_clamped_to_the_largest_finite() -> None:
 def test_sparse_rule_counts_both_zeros() -> None:
     fmt = FORMATS["F16"]
     words = np.full(640, 0x3C00, np.uint16)
-    assert not is_sparse(fmt, words)
     words[:5], words[5:10] = 0, 0x8000
-    assert is_sparse(fmt, words)
+    zeros = NumpyKernels().zeros(fmt, words)
+    assert zeros == 10
+    assert is_sparse(zeros, len(words))
+    assert not is_sparse(zeros - 1, len(words))
 
 
 def test_damaged_payloads_are_refused_not_crashed_on() -> None:
