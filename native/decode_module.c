@@ -156,6 +156,8 @@ static int join_members(p2u_classes *from, p2u_bytes table, p2u_bytes classes, p
 {
     u8 *to = (u8 *)out.data;
     size_t done = 0, unit_at = 0;
+    if (table.length % MEMBER_BYTES)
+        return DECLINED;
     for (size_t i = 0; i + MEMBER_BYTES <= table.length; i += MEMBER_BYTES) {
         const u8 *row = table.data + i;
         size_t weights = load32(row), unit = load32(row + 12), axis = load16(row + 18);

@@ -27,7 +27,8 @@ P2U_INLINE u32 p2u_bits_before(const u8 *data, i64 end, int count)
     i64 low = end - count;
     if (end >= 64) {
         i64 first = ((end + 7) >> 3) - 8;
-        return (u32)(load64(data + first) >> (low - 8 * first) & (((u64)1 << count) - 1));
+        /* No bits at all may begin behind the word: the mask makes that a shift there is. */
+        return (u32)(load64(data + first) >> ((low - 8 * first) & 63) & (((u64)1 << count) - 1));
     }
     if (end <= 0 || count == 0)
         return 0;

@@ -46,7 +46,8 @@ P2U_INLINE u32 RUN_NAME(known)(const u8 *symbols, const u8 *low, size_t count, i
                                const SHAPE *shape, u32 *words, u32 *missing)
 {
     u32 off = 0, off_mask = (1u << shape->drop) - 1;
-    int drop = shape->drop, M = shape->mantissa, shift = shape->room < 0 ? 0 : shape->room;
+    /* Subnormal words have room for less than M bits; elsewhere only zeros are shifted by it. */
+    int drop = shape->drop, M = shape->mantissa, shift = min_int(max_int(shape->room, 0), M);
     u32 add = (u32)shape->add << M, all = (1u << M) - 1, ones = shape->ones;
     /* Below this exponent a number is subnormal, and its word is n in units of the lowest. */
     int tiny_below = -shape->subnormal;

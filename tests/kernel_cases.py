@@ -172,7 +172,7 @@ def check_damaged(block: Block, ways: Any) -> int:
             native = Watched()
             out, around = room(block, target)
             # numpy runs once where it is asked, not again for each level that declines.
-            rebuilt(_NoFallBack(native, level), block, tier, target, out)
+            rebuilt(Final(native, level), block, tier, target, out)
             where = level, tier, target and target.name, block.spec
             assert untouched(around), where
             if native.answer is not True:
@@ -195,5 +195,5 @@ class _Nothing(NumpyKernels):
         pass
 
 
-class _NoFallBack(CompiledKernels, _Nothing):
+class Final(CompiledKernels, _Nothing):
     """Compiled kernels whose refusals are final."""

@@ -70,7 +70,8 @@ class CompiledKernels(EncodeKernels):
             tuple(item for layer in layers for item in layer),
             number,
             *spec.deltas[lossy - 1],
-            _scratch(3 * spec.weights),
+            # Symbols twice and without zeros, and all other layers where all of them compress.
+            _scratch((4 + spec.format.itemsize) * spec.weights),
             out,
         )
         return done
