@@ -18,8 +18,6 @@ from p2uformat.limits import MAX_NESTING
 __all__ = ["decode", "encode"]
 
 _SCALARS: Final = frozenset({type(None), int, str, bytes})
-_UNSIGNED_END: Final = 1 << 64
-_SIGNED_START: Final = -(1 << 63)
 # What the msgpack package raises on bad bytes; its own classes derive from ValueError.
 _FOREIGN: Final = (
     ValueError,
@@ -53,6 +51,8 @@ def encode(value: object) -> bytes:
         packed = msgpack.packb(_ordered(value, 0), use_bin_type=True)
     except UnicodeEncodeError as error:
         raise InvalidArgument("a string is not valid unicode") from error
+    except OverflowError as error:
+        raise InvalidArgument("an integer does not fit 64 bits") from error
     return bytes(packed)
 
 
@@ -150,12 +150,12 @@ def _check_keys(value: dict[object, object]) -> None:
 def _ordered(value: object, depth: int) -> object:
     """Return `value` with its maps in the order of their keys' bytes."""
     if type(value) in _SCALARS:
-        if type(value) is int and not _SIGNED_START <= value < _UNSIGNED_END:
-            raise InvalidArgument(f"integer {value} does not fit 64 bits")
         return value
     if depth == MAX_NESTING:
         raise InvalidArgument(f"nested deeper than {MAX_NESTING}")
     if isinstance(value, list | tuple):
+        if _SCALARS.issuperset(map(type, value)):
+            return value
         return [_ordered(item, depth + 1) for item in value]
     if isinstance(value, dict) and all(type(key) is str for key in value):
         pairs = sorted(value.items(), key=lambda pair: str(pair[0]).encode())
