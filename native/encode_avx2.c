@@ -30,6 +30,7 @@
 #define COUNT_COLUMNS p2u_count_columns_avx2
 #define CHOOSE p2u_choose_avx2
 #define RATES p2u_rates_avx2
+#define PRODUCTS p2u_products_avx2
 static inline u32 add_words(__m256i v)
 {
     return (u32)(_mm256_extract_epi64(v, 0) + _mm256_extract_epi64(v, 1)

@@ -32,6 +32,7 @@
 #define COUNT_COLUMNS p2u_count_columns_avx512
 #define CHOOSE p2u_choose_avx512
 #define RATES p2u_rates_avx512
+#define PRODUCTS p2u_products_avx512
 #include "encode_vector.h"
 #include "sums_vector.h"
 #include "plan_run.h"

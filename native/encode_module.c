@@ -500,6 +500,31 @@ done:
     return made;
 }
 
+/* counts, n, matrix, columns, products */
+static PyObject *products(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    (void)self;
+    buffers held = {.count = 0};
+    size_t n;
+    int wide;
+    PyObject *made = NULL;
+    if (expect(count, 5) < 0)
+        return NULL;
+    u8 *counts = take_counts(&held, args[0], args[1], &n, &wide);
+    i64 columns = counts ? number(args[3], 1, 4096) : 0;
+    u8 *matrix = columns > 0 ? take(&held, args[2], 0, (size_t)columns * BINS * 8) : NULL;
+    u8 *to = matrix ? take(&held, args[4], 1, n * (size_t)columns * 8) : NULL;
+    if (to) {
+        Py_BEGIN_ALLOW_THREADS
+        p2u_products(counts, wide, n, (const double *)(void *)matrix, (size_t)columns,
+                     (i64 *)(void *)to);
+        Py_END_ALLOW_THREADS
+        made = Py_NewRef(Py_None);
+    }
+    let_go(&held);
+    return made;
+}
+
 /* counts, n, keys, pooled */
 static PyObject *pool_counts(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
@@ -612,6 +637,7 @@ PyMethodDef p2u_encode_methods[] = {
     FAST(rates, "Rates of the planner's candidates."),
     FAST(spread_tables, "Spread pooled bins over grid indices."),
     FAST(spread_costs, "Costs of bins from lengths of codes."),
+    FAST(products, "Histograms of segments times a matrix."),
     FAST(pool_counts, "Sum histograms of segments by key."),
     {NULL, NULL, 0, NULL},
 };

@@ -3,6 +3,7 @@
 
 #define CHOOSE p2u_choose_portable
 #define RATES p2u_rates_portable
+#define PRODUCTS p2u_products_portable
 #include "plan_run.h"
 
 static i64 choose(const p2u_prices *p, double slope, u8 *choice)
@@ -120,6 +121,21 @@ void p2u_rates(const u8 *counts, int wide, size_t count, const u8 *classes, cons
     }
 #endif
     p2u_rates_portable(counts, wide, count, classes, costs, fixed, rate);
+}
+
+void p2u_products(const u8 *counts, int wide, size_t count, const double *matrix, size_t columns,
+                  i64 *products)
+{
+#if P2U_X86
+    switch (p2u_level()) {
+    case LEVEL_AVX512:
+        p2u_products_avx512(counts, wide, count, matrix, columns, products);
+        return;
+    case LEVEL_AVX2: p2u_products_avx2(counts, wide, count, matrix, columns, products); return;
+    default: break;
+    }
+#endif
+    p2u_products_portable(counts, wide, count, matrix, columns, products);
 }
 
 /* pooled[key] += counts, by row. */
