@@ -49,8 +49,8 @@ static void open_all(open_segments *o, const p2u_prices *p, u8 *scratch)
     o->prices = (p2u_prices){n, stride, o->distortion, o->rate, o->cheapest};
 }
 
-/* A candidate that is the best at both ends of a range of slopes is the best in between, since costs
- * are straight lines; unless another is so near that rounding decides. */
+/* A candidate that is the best at both ends of a range of slopes is the best in between, since
+ * costs are straight lines; unless another is so near that rounding decides. */
 P2U_INLINE int is_settled(const open_segments *o, size_t i)
 {
     return o->low[i] == o->high[i] && o->low[i] < CLOSE;
