@@ -192,6 +192,14 @@ void p2u_rates_portable(const u8 *counts, int wide, size_t count, const u8 *clas
                         const double *costs, const i64 *fixed, double *rate);
 void p2u_rates(const u8 *counts, int wide, size_t count, const u8 *classes, const double *costs,
                const i64 *fixed, double *rate);
+void p2u_products(const u8 *counts, int wide, size_t count, const double *matrix,
+                  size_t columns, i64 *products);
+void p2u_products_portable(const u8 *counts, int wide, size_t count, const double *matrix,
+                  size_t columns, i64 *products);
+void p2u_products_avx2(const u8 *counts, int wide, size_t count, const double *matrix,
+                  size_t columns, i64 *products);
+void p2u_products_avx512(const u8 *counts, int wide, size_t count, const double *matrix,
+                  size_t columns, i64 *products);
 void p2u_pool_counts(const u8 *counts, int wide, size_t count, const u16 *keys, double *pooled);
 #if P2U_X86
 i64 p2u_choose_avx2(const p2u_prices *p, double slope, u8 *choice);

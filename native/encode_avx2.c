@@ -3,7 +3,8 @@
 
 #if P2U_X86
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2,popcnt,lzcnt"))), apply_to = function)
+#pragma clang attribute push( \
+    __attribute__((target("avx2,bmi,bmi2,popcnt,lzcnt"))), apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target("avx2,bmi,bmi2,popcnt,lzcnt")
@@ -30,6 +31,7 @@
 #define COUNT_COLUMNS p2u_count_columns_avx2
 #define CHOOSE p2u_choose_avx2
 #define RATES p2u_rates_avx2
+#define PRODUCTS p2u_products_avx2
 static inline u32 add_words(__m256i v)
 {
     return (u32)(_mm256_extract_epi64(v, 0) + _mm256_extract_epi64(v, 1)

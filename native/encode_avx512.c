@@ -3,7 +3,9 @@
 
 #if P2U_X86
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vbmi,bmi,bmi2,popcnt,lzcnt"))), apply_to = function)
+#pragma clang attribute push( \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vbmi," \
+                          "bmi,bmi2,popcnt,lzcnt"))), apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vbmi,bmi,bmi2,popcnt,lzcnt")
@@ -32,6 +34,7 @@
 #define COUNT_COLUMNS p2u_count_columns_avx512
 #define CHOOSE p2u_choose_avx512
 #define RATES p2u_rates_avx512
+#define PRODUCTS p2u_products_avx512
 #include "encode_vector.h"
 #include "sums_vector.h"
 #include "plan_run.h"

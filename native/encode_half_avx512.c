@@ -1,9 +1,12 @@
-/* encode_vector.h for processors with AVX-512, in 16-bit lanes: the usual ladders of 16-bit formats. */
+/* encode_vector.h for processors with AVX-512, in 16-bit lanes: the usual ladders of 16-bit
+ * formats. */
 #include "common.h"
 
 #if P2U_X86
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vbmi,bmi,bmi2,popcnt,lzcnt"))), apply_to = function)
+#pragma clang attribute push( \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vbmi," \
+                          "bmi,bmi2,popcnt,lzcnt"))), apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx512vbmi,bmi,bmi2,popcnt,lzcnt")

@@ -62,8 +62,8 @@ P2U_INLINE numbers numbers_of(const p2u_format *f, lanes magnitude)
 
 enum { TOP_SHIFT = 8 * sizeof(LANE) - 1 };
 
-/* Right of the binary point nothing is left after TOP_SHIFT. To the left a few bits are enough: what
- * needs more is an outlier, and its index is not looked at. */
+/* Right of the binary point nothing is left after TOP_SHIFT. To the left a few bits are enough:
+ * what needs more is an outlier, and its index is not looked at. */
 P2U_INLINE lanes indices(numbers v, int step, int most)
 {
     signed_lanes shift = (SIGNED_LANE)step - v.unit;
@@ -196,7 +196,8 @@ static p2u_writer put_masked(p2u_writer bits, const u8 *value, const u8 *known, 
 {
     for (size_t i = 0; i < count; i += 16) {
         u64 first = load64(known + i), second = load64(known + i + 8);
-        u64 low = _pext_u64(load64(value + i), first), high = _pext_u64(load64(value + i + 8), second);
+        u64 low = _pext_u64(load64(value + i), first);
+        u64 high = _pext_u64(load64(value + i + 8), second);
         int length = (int)_mm_popcnt_u64(first), more = (int)_mm_popcnt_u64(second);
         if (length + more <= 56) {
             put_bits(&bits, low | high << length, length + more);

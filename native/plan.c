@@ -3,6 +3,7 @@
 
 #define CHOOSE p2u_choose_portable
 #define RATES p2u_rates_portable
+#define PRODUCTS p2u_products_portable
 #include "plan_run.h"
 
 static i64 choose(const p2u_prices *p, double slope, u8 *choice)
@@ -48,8 +49,8 @@ static void open_all(open_segments *o, const p2u_prices *p, u8 *scratch)
     o->prices = (p2u_prices){n, stride, o->distortion, o->rate, o->cheapest};
 }
 
-/* A candidate that is the best at both ends of a range of slopes is the best in between, since costs
- * are straight lines; unless another is so near that rounding decides. */
+/* A candidate that is the best at both ends of a range of slopes is the best in between, since
+ * costs are straight lines; unless another is so near that rounding decides. */
 P2U_INLINE int is_settled(const open_segments *o, size_t i)
 {
     return o->low[i] == o->high[i] && o->low[i] < CLOSE;
@@ -120,6 +121,21 @@ void p2u_rates(const u8 *counts, int wide, size_t count, const u8 *classes, cons
     }
 #endif
     p2u_rates_portable(counts, wide, count, classes, costs, fixed, rate);
+}
+
+void p2u_products(const u8 *counts, int wide, size_t count, const double *matrix, size_t columns,
+                  i64 *products)
+{
+#if P2U_X86
+    switch (p2u_level()) {
+    case LEVEL_AVX512:
+        p2u_products_avx512(counts, wide, count, matrix, columns, products);
+        return;
+    case LEVEL_AVX2: p2u_products_avx2(counts, wide, count, matrix, columns, products); return;
+    default: break;
+    }
+#endif
+    p2u_products_portable(counts, wide, count, matrix, columns, products);
 }
 
 /* pooled[key] += counts, by row. */

@@ -150,3 +150,22 @@ void RATES(const u8 *counts, int wide, size_t count, const u8 *classes, const do
         }
     }
 }
+
+/* products[j][i] = counts[i] . matrix[j]; columns in fours, the last may come twice. */
+void PRODUCTS(const u8 *counts, int wide, size_t count, const double *matrix, size_t columns,
+              i64 *products)
+{
+    for (size_t i = 0; i < count; i++) {
+        double row[BINS];
+        size_t stop = row_of(counts, wide, i, row);
+        for (size_t j = 0; j < columns; j += FOUR) {
+            const double *of[FOUR];
+            double made[FOUR];
+            for (size_t q = 0; q < FOUR; q++)
+                of[q] = matrix + (j + q < columns ? j + q : columns - 1) * BINS;
+            dots(row, of, stop, made);
+            for (size_t q = 0; q < FOUR && j + q < columns; q++)
+                products[(j + q) * count + i] = (i64)made[q];
+        }
+    }
+}

@@ -127,7 +127,8 @@ static void sum_counts(const p2u_source *b, p2u_sums *s, int step)
         if (s->scratch[word])
             add_words(b, s, step, word, 1);
     for (u64 word = limit; word <= f->max_word; word++) {
-        if (word % STRIDE == 0 && word + STRIDE <= f->max_word && !any_of(s->scratch + word, STRIDE))
+        if (word % STRIDE == 0 && word + STRIDE <= f->max_word
+            && !any_of(s->scratch + word, STRIDE))
             word += STRIDE - 1;
         else if (s->scratch[word])
             add_words(b, s, step, word, 0);

@@ -9,12 +9,18 @@ u64 ZEROS(int size, const u8 *words, size_t count)
         size_t stop = count - from < PART ? count : from + PART;
         u16 part = 0;
         u32 wide = 0;
-        switch (size) {
-        case 1: for (size_t i = from; i < stop; i++) part += (u8)(words[i] << 1) == 0; break;
-        case 2: for (size_t i = from; i < stop; i++) part += (u16)(load16(words + 2 * i) << 1) == 0; break;
-        case 4: for (size_t i = from; i < stop; i++) wide += load32(words + 4 * i) << 1 == 0; break;
-        default: for (size_t i = from; i < stop; i++) wide += load64(words + 8 * i) << 1 == 0; break;
-        }
+        if (size == 1)
+            for (size_t i = from; i < stop; i++)
+                part += (u8)(words[i] << 1) == 0;
+        else if (size == 2)
+            for (size_t i = from; i < stop; i++)
+                part += (u16)(load16(words + 2 * i) << 1) == 0;
+        else if (size == 4)
+            for (size_t i = from; i < stop; i++)
+                wide += load32(words + 4 * i) << 1 == 0;
+        else
+            for (size_t i = from; i < stop; i++)
+                wide += load64(words + 8 * i) << 1 == 0;
         zeros += part + wide;
     }
     return zeros;

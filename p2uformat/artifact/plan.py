@@ -373,7 +373,7 @@ def _drop_large(
         np.full(b - a, tensor.fmt.mantissa if tensor.fmt else 0, np.int64)
         for (tensor, _), (a, b) in zip(pairs, spans, strict=True)
     ]
-    spent = plan.ladder_bits(segments, np.concatenate(mantissas), digits)
+    spent = plan.ladder_bits(segments, np.concatenate(mantissas), digits, kernels())
     bits: dict[str, int] = {}
     room: dict[str, int] = {}
     for (tensor, block), (a, b) in zip(pairs, spans, strict=True):

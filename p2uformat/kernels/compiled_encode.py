@@ -174,6 +174,14 @@ class EncodeKernels(NumpyKernels):
         self._encode.pool_counts(counts, len(counts), keys, pooled)
         return pooled
 
+    def products(  # noqa: D102
+        self, counts: NDArray[np.unsignedinteger], matrix: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        out = np.empty((len(matrix), len(counts)), np.int64)
+        factor = np.ascontiguousarray(matrix, np.float64)
+        self._encode.products(counts, len(counts), factor, len(matrix), out)
+        return out
+
     def spread_tables(self, pooled: F64) -> NDArray[np.int64]:  # noqa: D102
         tables = np.zeros((len(pooled), OUTLIER + 1), np.int64)
         self._encode.spread_tables(*_spread(), len(pooled), pooled, tables)

@@ -115,6 +115,11 @@ class NumpyKernels:
     ) -> NDArray[np.float64]:
         return pricing.pool_counts(counts, keys, total)
 
+    def products(  # noqa: D102
+        self, counts: NDArray[np.unsignedinteger], matrix: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        return pricing.products(counts, matrix)
+
     def spread_tables(self, pooled: NDArray[np.float64]) -> NDArray[np.int64]:  # noqa: D102
         return pricing.spread_tables(pooled)
 

@@ -42,7 +42,6 @@ _CALIBRATIONS = 12  # at the most, until a plan is inside its budget
 _ENOUGH = 5  # attempts to come closer
 _CLASS_LIMITS = (-20, 28)
 _OUTLIER_SHARE = 16
-_SLICE = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,11 @@ class Plan:
     rates: NDArray[np.int64]
 
     def ladder_bits(
-        self, segments: Segments, mantissa: NDArray[np.int64], digits: int
+        self,
+        segments: Segments,
+        mantissa: NDArray[np.int64],
+        digits: int,
+        arithmetic: Arithmetic = NUMPY,
     ) -> NDArray[np.int64]:
         """Return the modelled bits of each segment's whole ladder.
 
@@ -109,13 +112,16 @@ class Plan:
             Stored mantissa bits of each segment's format.
         digits : int
             Digits of the last lossy tier.
+        arithmetic : Arithmetic
+            Who does the sums.
         """
         zeros = np.where(segments.sparse, segments.counts[:, 0].astype(np.int64), 0)
         out = self.rates // ONE_BIT + digits * (segments.sizes - zeros)
         for bits in np.unique(mantissa).tolist():
             left = remainders(bits, digits)
             rows = np.flatnonzero(mantissa == bits)
-            spent = _product(segments.counts, left.T, None if len(rows) == len(out) else rows)
+            counts = segments.counts if len(rows) == len(out) else segments.counts[rows]
+            spent = arithmetic.products(counts, left)
             chosen = self.choice[rows]
             out[rows] += spent[chosen, np.arange(len(rows))] - zeros[rows] * left[chosen, 0]
         return out
@@ -132,7 +138,7 @@ class _Pricer:
         sizes = np.maximum(segments.sizes, 1)
         means = spread @ np.arange(OUTLIER + 1, dtype=np.int64)  # (candidates, BINS), eighths
         wanted = np.concatenate((means, spread[:, :, OUTLIER], distortions()))
-        height, outliers, raw = _product(segments.counts, wanted.T).reshape(3, width, -1)
+        height, outliers, raw = arithmetic.products(segments.counts, wanted).reshape(3, width, -1)
         average = (height << 13) // sizes
         limits = quarter_octaves(*_CLASS_LIMITS)
         places = np.searchsorted(limits, average.reshape(-1), side="right")
@@ -182,22 +188,6 @@ class _Pricer:
         """Return the error that one choice saves over another."""
         gain: NDArray[np.float64] = self._open[inside, self.rows] - self._open[outside, self.rows]
         return gain
-
-
-def _product(
-    counts: NDArray[np.unsignedinteger],
-    matrix: NDArray[np.int64],
-    rows: NDArray[np.int64] | None = None,
-) -> NDArray[np.int64]:
-    """Return a row for each column of a matrix, in slices: counts are kept in 16 bits."""
-    total = len(counts) if rows is None else len(rows)
-    out = np.empty((matrix.shape[1], total), np.int64)
-    factor = matrix.astype(np.float64)  # sums are far below 2**53: exact, and much faster
-    for start in range(0, total, _SLICE):
-        part = slice(start, start + _SLICE)
-        picked = counts[part] if rows is None else counts[rows[part]]
-        out[:, part] = (picked.astype(np.float64) @ factor).T
-    return out
 
 
 def _code_lengths(tables: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -21,6 +21,7 @@ __all__ = [
     "NUMPY",
     "Arithmetic",
     "pool_counts",
+    "products",
     "rates",
     "search",
     "spread_costs",
@@ -33,6 +34,7 @@ F64 = NDArray[np.float64]
 Counts = NDArray[np.unsignedinteger]
 
 BISECTIONS = 48
+_SLICE = 1 << 12
 _SLOPES = (2.0**-200, 2.0**200)
 
 
@@ -50,6 +52,22 @@ class Arithmetic(Protocol):
             Row of the result that each is added to.
         total : int
             Rows of the result.
+        """
+
+    def products(self, counts: Counts, matrix: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Weigh the bins of every segment.
+
+        Parameters
+        ----------
+        counts : ndarray of uint16 or uint32, shape (n, BINS)
+            Histograms.
+        matrix : ndarray of int64, shape (k, BINS)
+            Weights of the bins; sums stay below 2**53.
+
+        Returns
+        -------
+        ndarray of int64, shape (k, n)
+            Sums.
         """
 
     def spread_tables(self, pooled: F64) -> NDArray[np.int64]:
@@ -127,6 +145,16 @@ def pool_counts(counts: Counts, keys: U16, total: int) -> F64:
     return pooled
 
 
+def products(counts: Counts, matrix: NDArray[np.int64]) -> NDArray[np.int64]:
+    """See `Arithmetic`."""
+    out = np.empty((len(matrix), len(counts)), np.int64)
+    factor = matrix.T.astype(np.float64)
+    for start in range(0, len(counts), _SLICE):  # the counts of a large model are kept in 16 bits
+        part = slice(start, start + _SLICE)
+        out[:, part] = (counts[part].astype(np.float64) @ factor).T
+    return out
+
+
 @cache
 def _spread() -> F64:
     return magnitudes().reshape(-1, OUTLIER + 1).astype(np.float64)
@@ -188,6 +216,7 @@ class _Numpy:
     """`Arithmetic` by the functions above."""
 
     pool_counts = staticmethod(pool_counts)
+    products = staticmethod(products)
     spread_tables = staticmethod(spread_tables)
     spread_costs = staticmethod(spread_costs)
     rates = staticmethod(rates)

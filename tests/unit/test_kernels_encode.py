@@ -231,6 +231,10 @@ def test_arithmetic_of_the_planner(compiled, count, kind):
     fixed = rng.integers(0, 1 << 40, (width, count))
     rate = compiled.rates(counts, classes, costs, fixed)
     assert np.array_equal(rate, NUMPY.rates(counts, classes, costs, fixed))
+    for columns in (1, 4, 7):
+        matrix = rng.integers(0, 1 << 18, (columns, BINS))
+        products = compiled.products(counts, matrix)
+        assert np.array_equal(products, NUMPY.products(counts, matrix))
     keys = rng.integers(0, 5 * width, count).astype(np.uint16)
     pooled = compiled.pool_counts(counts, keys, 5 * width)
     assert np.array_equal(pooled, NUMPY.pool_counts(counts, keys, 5 * width))
@@ -282,6 +286,7 @@ def test_bad_arguments_are_refused():
         (native.stream_bytes, (small,)),
         (native.search, (energy, energy, out, 5, 48, out, out, scratch)),
         (native.rates, (out, 7, out, energy, energy, energy)),
+        (native.products, (out, 7, energy, 1, energy)),
         (native.pool_counts, (out, 7, out, energy)),
         (native.spread_costs, (small, small, small, 1, energy, energy)),
     ]  # fmt: skip
