@@ -25,7 +25,7 @@ from p2uformat.quant.bitplane import BlockSpec
 from tests.chunk_cases import Layers, by_layers, damaged_chunks
 from tests.kernel_cases import LEVELS, NUMPY, TARGETS, Block, Final, rebuilt
 from tests.kernel_damage import Rng, damaged, random_block, spoiled
-from tests.zstd_cases import by_library
+from tests.zstd_cases import by_library, resized
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -181,7 +181,7 @@ class Fuzz:
         rng = self._rng
         frame, raw = self._frames[rng.integers(len(self._frames))]
         for _ in range(int(rng.choice([0, 1, 1, 1, 2, 4]))):
-            frame = spoiled(rng, frame)
+            frame = spoiled(rng, frame) if rng.random() < 0.7 else resized(rng, frame)
         raw = raw if rng.random() < 0.95 else int(rng.integers(5000))
         found = Exact(level).zstd_frame(frame, raw)
         assert found is None or found == by_library(frame, raw), frame.hex()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib import import_module
 
 import numpy as np
 import pytest
 
+import p2uformat
 from p2uformat.chunk import Codec, encode_classes, open_chunk
 from p2uformat.codec.frame import build_frame, parse_frame
 from p2uformat.errors import Malformed
@@ -178,3 +180,16 @@ def test_more_class_streams_than_class_numbers_is_no_foreign_error():
         with pytest.raises(Malformed):
             open_chunk(Codec.CLASSES, spoiled)
     assert check_chunks(block, [(3, wide), *chunks_of(block, 64)[1:]], None) == 0
+
+
+def test_whole_artifacts(artifact_path, tmp_path):
+    tiers = p2uformat.open(artifact_path).tiers
+    for tier in tiers:
+        made = {}
+        for kernels in p2uformat.available_kernels():
+            use_kernels(kernels)
+            path = tmp_path / f"{tier}-{kernels}.safetensors"
+            p2uformat.unpack(artifact_path, path, tier=tier)
+            made[kernels] = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert len(set(made.values())) == 1, made
+    assert len(tiers) > 1
