@@ -83,7 +83,9 @@ def _plane(rng: Rng, block: Block) -> Block:
     if block.base.sparse or not planes or not len(index):
         return block
     parts = [bytearray(part) for part in block.rest]
-    parts[1 + int(rng.integers(planes))][int(rng.choice(index))] ^= 1 << int(rng.integers(8))
+    plane, at = parts[1 + int(rng.integers(planes))], int(rng.choice(index))
+    if at < len(plane):
+        plane[at] ^= 1 << int(rng.integers(8))
     return replace(block, rest=tuple(map(bytes, parts)))
 
 

@@ -93,6 +93,31 @@ def in_blocks(data: bytes, level: int, size: int) -> bytes:
     return b"".join((*made, stream.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH)))
 
 
+def resized(rng: Rng, frame: bytes) -> bytes:
+    """Return a frame with a byte more or less in its first block, whose size says so."""
+    try:
+        at = zstandard.frame_header_size(frame)
+    except (zstandard.ZstdError, ValueError):
+        return frame
+    head = int.from_bytes(frame[at : at + 3], "little")
+    body = bytearray(frame[at + 3 : at + 3 + (head >> 3)])
+    if not body or head >> 1 & 3 != 2:
+        return frame
+    place = int(rng.integers(len(body)))
+    kind = int(rng.integers(4))
+    if kind == 0:
+        del body[place]
+    elif kind == 1:
+        body[place:place] = rng.bytes(1)
+    else:
+        body[place:place] = bytes(kind - 1)
+    changed = (head & 7) | len(body) << 3
+    if changed >= 1 << 24:
+        return frame
+    rest = frame[at + 3 + (head >> 3) :]
+    return frame[:at] + changed.to_bytes(3, "little") + bytes(body) + rest
+
+
 def block_kinds(frame: bytes) -> set[str]:
     """Return which kinds of blocks and literals a sound frame has, as in RFC 8878."""
     at = zstandard.frame_header_size(frame)

@@ -54,8 +54,9 @@ def library_frames() -> list[tuple[bytes, int]]:
     made = set()
     for data in contents(np.random.default_rng(21)).values():
         made |= {(frame, len(data[:1500])) for frame in frames(data[:1500])}
-        made |= {(in_blocks(data[:n], level, n // 4 + 1), n) for n in (400, 2000) for level in (1, 12)
-                 if len(data) >= n}  # fmt: skip
+        for size in (400, 2000):
+            part = data[:size]
+            made |= {(in_blocks(part, level, size // 4), len(part)) for level in (1, 12)}
     return sorted(made, key=lambda item: (item[1], item[0]))
 
 

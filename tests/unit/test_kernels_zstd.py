@@ -12,7 +12,15 @@ from p2uformat.codec.frame import parse_frame
 from tests.chunk_cases import chunks_of
 from tests.kernel_cases import LEVELS
 from tests.kernel_damage import random_block, spoiled
-from tests.zstd_cases import block_kinds, by_library, contents, frames, in_blocks, is_covered
+from tests.zstd_cases import (
+    block_kinds,
+    by_library,
+    contents,
+    frames,
+    in_blocks,
+    is_covered,
+    resized,
+)
 
 pytestmark = pytest.mark.skipif(not LEVELS, reason="nothing is compiled here")
 CONTENTS = contents(np.random.default_rng(0))
@@ -88,7 +96,7 @@ def test_damaged_frames_are_accepted_only_where_the_library_accepts_them(decode)
     accepted = tried = 0
     for frame, raw in _short(rng):
         for _ in range(12):
-            bad = spoiled(rng, frame)
+            bad = spoiled(rng, frame) if rng.random() < 0.6 else resized(rng, frame)
             if rng.random() < 0.2:
                 bad = spoiled(rng, bad)
             size = raw if rng.random() < 0.95 else int(rng.integers(4000))
