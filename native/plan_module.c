@@ -105,7 +105,8 @@ P2U_METHOD(p2u_py_products)
     u8 *counts = take_counts(&held, args[0], args[1], &n, &wide);
     i64 columns = counts ? take_number(args[3], 1, 4096) : 0;
     const double *matrix
-        = columns > 0 ? take_array(&held, args[2], 0, (size_t)columns * BINS, sizeof(double)) : NULL;
+        = columns > 0 ? take_array(&held, args[2], 0, (size_t)columns * BINS, sizeof(double))
+                      : NULL;
     i64 *to = matrix ? take_array(&held, args[4], 1, n * (size_t)columns, sizeof(i64)) : NULL;
     if (to) {
         Py_BEGIN_ALLOW_THREADS

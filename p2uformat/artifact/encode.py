@@ -95,6 +95,7 @@ class Encoder:
 
     def __init__(self, policy: Policy, spools: Spools, threads: int) -> None:
         self.pages: list[tuple[ContentPage, EncodingPage]] = []
+        self.lengths: list[int] = []  # of all records, encoded
         self._policy = policy
         self._spools = spools
         self._threads = threads
@@ -248,6 +249,7 @@ class Encoder:
         if page.records and (full or again):
             self._end_page()
             page = self._page
+        self.lengths.append(length)
         page.records.append(record)
         page.places.append(places)
         page.size += length

@@ -240,7 +240,7 @@ class _Job:
         self.note("encode", self._total, self._total)
         pages = encoder.finish()
         records = [record for content, _ in pages for record in content.records]
-        cut = [len(page) for page in paginate(records)]
+        cut = [len(page) for page in paginate(records, encoder.lengths)]
         assert cut == [len(content.records) for content, _ in pages], (
             "pages are not cut as SPEC.md says"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from p2uformat.digest import digest
@@ -18,11 +18,18 @@ _ENOUGH: Final = 16384
 _CUT_BELOW: Final = 32
 
 
-def paginate(records: Iterable[Record]) -> list[list[Record]]:
+def paginate(records: Sequence[Record], lengths: Sequence[int] | None = None) -> list[list[Record]]:
     """Cut records, in key order, into pages.
 
     Cuts depend on names alone, so that a change in one tensor leaves the pages of others as they
     were: that is what lets two versions of a model share them.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        In key order.
+    lengths : sequence of int, optional
+        Their encoded lengths, where they are known.
 
     Raises
     ------
@@ -31,8 +38,9 @@ def paginate(records: Iterable[Record]) -> list[list[Record]]:
     """
     pages: list[list[Record]] = []
     size = 0
-    for record in records:
-        length = len(encode(record.to_value()))
+    if lengths is None:
+        lengths = [len(encode(record.to_value())) for record in records]
+    for record, length in zip(records, lengths, strict=True):
         if page_bytes(1, length) > MAX_PAGE_BYTES:
             raise LimitExceeded(f"record {record.key[1].decode()!r}: {length} bytes fill a page")
         if (

@@ -119,9 +119,7 @@ def test_speed_measures_everything_it_names(checkpoint, tmp_path):
     section = speed.run([checkpoint], tmp_path, repeats=1)
     one, levels, every = ({row[0]: row[1] for row in t.rows} for t in section.tables)
     ours = {"pack", "exact", "q4", "q8", "verify", "verify --deep", "open"}
-    assert {f"p2u {what}" for what in ours} | {"BLAKE3 of the file", "zstd -3 compress"} <= set(
-        one
-    )
+    assert {f"p2u {what}" for what in ours} | {"BLAKE3 of the file", "zstd -3 compress"} <= set(one)
     assert {"p2u exact, 1 thread", "p2u q4, 1 thread", "safetensors load"} <= set(every)
     assert len(levels) == 2 * len(p2uformat.available_kernels())
     assert all(
