@@ -44,21 +44,20 @@ int to_size(PyObject *object, size_t most, size_t *out)
     return 0;
 }
 
-/* In the order of FORMATS in p2uformat/floats.py. */
-static const p2u_format formats[] = {
+const p2u_format p2u_formats[P2U_FORMATS] = {
     {8, 52, -1022, 0x7fefffffffffffff}, {4, 23, -126, 0x7f7fffff}, {2, 10, -14, 0x7bff},
     {2, 7, -126, 0x7f7f},               {1, 3, -6, 0x7e},          {1, 2, -14, 0x7b},
 };
-enum { FORMATS = sizeof formats / sizeof *formats, MAX_BLOCK = 1 << 19 };
+enum { MAX_BLOCK = 1 << 19 };
 
 int parse_shape(PyObject *const *args, p2u_block *b)
 {
     size_t format, planes;
-    if (to_size(args[0], FORMATS - 1, &format) < 0 || to_size(args[1], MAX_BLOCK, &b->weights) < 0
+    if (to_size(args[0], P2U_FORMATS - 1, &format) < 0 || to_size(args[1], MAX_BLOCK, &b->weights) < 0
         || to_size(args[2], (size_t)1 << 48, &b->segment) < 0
         || to_size(args[3], MAX_PLANES, &planes) < 0)
         return -1;
-    b->format = formats[format];
+    b->format = p2u_formats[format];
     b->planes = (int)planes;
     if (b->segment == 0 || 8 * b->planes > b->format.mantissa
         || b->format.mantissa - 8 * b->planes > 16)

@@ -23,6 +23,10 @@ typedef struct {
     int count;
 } held;
 
+/* In the order of FORMATS in p2uformat/floats.py. */
+enum { P2U_FORMATS = 6 };
+extern const p2u_format p2u_formats[P2U_FORMATS];
+
 /* These return -1 with an exception set where something does not fit. */
 int hold(held *h, PyObject *object, int flags, p2u_bytes *out);
 void release(held *h);

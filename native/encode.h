@@ -2,7 +2,7 @@
 #ifndef P2U_ENCODE_H
 #define P2U_ENCODE_H
 
-#include "common.h"
+#include "ladder.h"
 
 enum {
     MOST_TIERS = 16,   /* SPEC.md, section 12 */
@@ -56,27 +56,6 @@ typedef struct {
     u32 *scratch; /* 2^15 counts, all zero; zero again afterwards */
 } p2u_sums;
 
-P2U_INLINE u64 load_word(const u8 *words, size_t i, int size)
-{
-    switch (size) {
-    case 1: return words[i];
-    case 2: return load16(words + 2 * i);
-    case 4: return load32(words + 4 * i);
-    default: return load64(words + 8 * i);
-    }
-}
-
-P2U_INLINE void store_word(u8 *words, size_t i, int size, u64 word)
-{
-    switch (size) {
-    case 1: words[i] = (u8)word; break;
-    case 2: store16(words + 2 * i, (u16)word); break;
-    case 4: store32(words + 4 * i, (u32)word); break;
-    default: store64(words + 8 * i, word); break;
-    }
-}
-
-P2U_INLINE int log2_floor(u64 v) { return 63 - __builtin_clzll(v); }
 P2U_INLINE int clip(int v, int low, int high) { return v < low ? low : v > high ? high : v; }
 
 /* Appends `width` bits, at most 56. */
@@ -98,16 +77,13 @@ typedef struct {
 
 P2U_INLINE p2u_number number_of(const p2u_format *f, u64 magnitude)
 {
-    u64 field = magnitude >> f->mantissa;
-    u64 fraction = magnitude & (((u64)1 << f->mantissa) - 1);
     p2u_number out;
-    out.sig = field ? fraction | (u64)1 << f->mantissa : fraction;
-    out.unit = (int)(field ? field : 1) - 1 + f->emin - f->mantissa;
+    out.sig = integer_significand(f, magnitude, &out.unit);
     return out;
 }
 
 /* floor(sig * 2^unit / 2^step); what is past `most` left shifts is too large to matter. */
-P2U_INLINE u64 grid_index(p2u_number v, int step, int most)
+P2U_INLINE u64 number_index(p2u_number v, int step, int most)
 {
     int shift = step - v.unit;
     if (shift >= 0)

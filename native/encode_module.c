@@ -1,17 +1,13 @@
 /* Bindings of the kernels that write. */
 #include "encode_binding.h"
 
-/* Formats by number, in the order of FORMATS in floats.py. */
+/* Formats by number. */
 static int take_format(PyObject *object, p2u_format *out)
 {
-    static const p2u_format known[] = {
-        {8, 52, -1022, 0x7fefffffffffffff}, {4, 23, -126, 0x7f7fffff}, {2, 10, -14, 0x7bff},
-        {2, 7, -126, 0x7f7f},               {1, 3, -6, 0x7e},          {1, 2, -14, 0x7b},
-    };
-    i64 which = take_number(object, 0, (i64)(sizeof known / sizeof *known) - 1);
+    i64 which = take_number(object, 0, P2U_FORMATS - 1);
     if (which < 0)
         return -1;
-    *out = known[which];
+    *out = p2u_formats[which];
     return 0;
 }
 

@@ -97,7 +97,7 @@ static void tile_outliers(const p2u_source *b, p2u_layers *out, size_t i, u32 ma
     for (; mask; mask &= mask - 1) {
         size_t at = i + (size_t)__builtin_ctz(mask);
         out->index[out->outliers] = (u32)at;
-        store_word(out->values, out->outliers, size, load_word(b->words, at, size));
+        store_word(out->values + out->outliers * (size_t)size, size, load_word(b->words + at * (size_t)size, size));
         out->outliers++;
     }
 }

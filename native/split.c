@@ -8,7 +8,7 @@ P2U_INLINE u8 symbol_of(const p2u_format *f, u64 magnitude, p2u_number v, int ne
 {
     if (sparse && magnitude == 0)
         return negative ? MINUS_ZERO : PLUS_ZERO;
-    u64 m = grid_index(v, step, 8); /* a left shift by 8 is past every symbol */
+    u64 m = number_index(v, step, 8); /* a left shift by 8 is past every symbol */
     if (m >= OUTLIER || magnitude > f->max_word || (sparse && negative && m == OUTLIER - 1))
         return OUTLIER;
     return (u8)((negative ? 128 : 0) | m);
@@ -20,7 +20,7 @@ static void symbols_any(const p2u_source *b, u8 *symbols, size_t from, size_t to
     int size = f->itemsize;
     u64 mask = ((u64)1 << (8 * size - 1)) - 1;
     for (size_t i = from; i < to; i++) {
-        u64 word = load_word(b->words, i, size), magnitude = word & mask;
+        u64 word = load_word(b->words + i * (size_t)size, size), magnitude = word & mask;
         symbols[i] = symbol_of(f, magnitude, number_of(f, magnitude), word != magnitude, step,
                                b->sparse);
     }
@@ -29,7 +29,7 @@ static void symbols_any(const p2u_source *b, u8 *symbols, size_t from, size_t to
 static void put_outlier(const p2u_source *b, p2u_layers *out, size_t i, u64 word)
 {
     out->index[out->outliers] = (u32)i;
-    store_word(out->values, out->outliers, b->format.itemsize, word);
+    store_word(out->values + out->outliers * (size_t)b->format.itemsize, b->format.itemsize, word);
     out->outliers++;
     for (int t = 1; t < b->tiers; t++)
         put_bits(&out->digits[t], 0, b->digits[t] - b->digits[t - 1]);
@@ -55,7 +55,7 @@ static void put_weight(const p2u_source *b, p2u_layers *out, u64 magnitude, p2u_
 {
     const p2u_format *f = &b->format;
     int last = b->digits[b->tiers - 1], fine = step - last;
-    u64 n = grid_index(v, fine, 31);
+    u64 n = number_index(v, fine, 31);
     for (int t = 1; t < b->tiers; t++) {
         int width = b->digits[t] - b->digits[t - 1];
         put_bits(&out->digits[t], n >> (last - b->digits[t]) & (((u64)1 << width) - 1), width);
@@ -79,7 +79,7 @@ void p2u_split_range(const p2u_source *b, p2u_layers *out, size_t from, size_t t
     int size = f->itemsize;
     u64 mask = ((u64)1 << (8 * size - 1)) - 1;
     for (size_t i = from; i < to; i++) {
-        u64 word = load_word(b->words, i, size), magnitude = word & mask;
+        u64 word = load_word(b->words + i * (size_t)size, size), magnitude = word & mask;
         p2u_number v = number_of(f, magnitude);
         u8 symbol = symbol_of(f, magnitude, v, word != magnitude, step, b->sparse);
         out->symbols[i] = symbol;

@@ -4,13 +4,13 @@
 /* Adds `times` weights of one magnitude to a tier's cells. */
 P2U_INLINE void add_weight(p2u_cells *cells, const p2u_format *f, p2u_number v, int step, u64 times)
 {
-    u64 n = grid_index(v, step, 31);
+    u64 n = number_index(v, step, 31);
     int edge = n ? log2_floor(n) + step : step - 1;
     int unit = (edge > f->emin ? edge : f->emin) - f->mantissa;
     int guard = clip(unit - (step - GUARD), 0, GUARD);
     if (guard == GUARD)
         return; /* one value in its bin: no error */
-    u64 r = grid_index(v, step - GUARD, 31) & 255;
+    u64 r = number_index(v, step - GUARD, 31) & 255;
     u64 *cell = cells->cell[n == 0][guard];
     cell[0] += times;
     cell[1] += times * r;
@@ -21,7 +21,7 @@ P2U_INLINE int is_inside(const p2u_source *b, u64 magnitude, p2u_number v, int n
 {
     if (b->sparse && magnitude == 0)
         return 0;
-    u64 m = grid_index(v, step, 8);
+    u64 m = number_index(v, step, 8);
     return m < OUTLIER && magnitude <= b->format.max_word
         && !(b->sparse && negative && m == OUTLIER - 1);
 }
@@ -44,7 +44,7 @@ static void sum_range(const p2u_source *b, p2u_sums *s, size_t from, size_t to, 
     const p2u_format *f = &b->format;
     u64 mask = ((u64)1 << (8 * f->itemsize - 1)) - 1;
     for (size_t i = from; i < to; i++) {
-        u64 word = load_word(b->words, i, f->itemsize), magnitude = word & mask;
+        u64 word = load_word(b->words + i * (size_t)f->itemsize, f->itemsize), magnitude = word & mask;
         p2u_number v = number_of(f, magnitude);
         if (magnitude <= f->max_word)
             add_energy(f, v, s->energy, 1);
@@ -81,7 +81,7 @@ static void sum_field(const p2u_source *b, p2u_sums *s, int step, u64 first, u64
     s->energy[v.unit - f->emin + f->mantissa + 1] += energy;
     for (int t = 0; t < b->tiers; t++) {
         int fine = step - b->digits[t], shift = fine - GUARD - v.unit;
-        u64 index = grid_index(v, fine, 31);
+        u64 index = number_index(v, fine, 31);
         int edge = index ? log2_floor(index) + fine : fine - 1;
         int unit = (edge > f->emin ? edge : f->emin) - f->mantissa;
         int guard = clip(unit - (fine - GUARD), 0, GUARD);
@@ -119,7 +119,7 @@ static void sum_counts(const p2u_source *b, p2u_sums *s, int step)
     /* Magnitudes are ordered like their words, so outliers are all words from one on. */
     for (int bit = 8 * f->itemsize - 2; bit >= 0; bit--) {
         u64 word = limit | (u64)1 << bit;
-        if (word - 1 <= f->max_word && grid_index(number_of(f, word - 1), step, 8) < OUTLIER)
+        if (word - 1 <= f->max_word && number_index(number_of(f, word - 1), step, 8) < OUTLIER)
             limit = word;
     }
     /* The words of field 0 and those that are outliers one by one: there are few. */

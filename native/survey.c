@@ -34,7 +34,7 @@ static void survey_any(const p2u_format *f, const u8 *words, size_t n, u32 *coun
     u64 mask = ((u64)1 << (8 * size - 1)) - 1;
     i64 total = 0, number = 0;
     for (size_t i = 0; i < n; i++) {
-        u64 magnitude = load_word(words, i, size) & mask;
+        u64 magnitude = load_word(words + i * (size_t)size, size) & mask;
         if (magnitude == 0 || magnitude > f->max_word)
             continue;
         total += code_of(f, magnitude);
@@ -42,7 +42,7 @@ static void survey_any(const p2u_format *f, const u8 *words, size_t n, u32 *coun
     }
     int at = anchor_of(total, number);
     for (size_t i = 0; i < n; i++) {
-        u64 magnitude = load_word(words, i, size) & mask;
+        u64 magnitude = load_word(words + i * (size_t)size, size) & mask;
         int bin = magnitude > f->max_word ? BINS - 1
                   : magnitude == 0        ? 0
                                           : bin_of(code_of(f, magnitude), at);
@@ -65,7 +65,7 @@ P2U_INLINE void count_codes(const u8 *words, size_t n, int size, int drop, u32 *
         table[four >> 48 & mask]++;
     }
     for (; i < n; i++)
-        table[(u32)load_word(words, i, size) >> drop & mask]++;
+        table[(u32)load_word(words + i * (size_t)size, size) >> drop & mask]++;
 }
 
 enum { RUN = 16, LEAST = 32 * SUB }; /* codes looked at together; codes of subnormal numbers */
@@ -76,7 +76,7 @@ static u32 count_subnormals(const p2u_format *f, const u8 *words, size_t n, u32 
     u32 found = 0;
     u64 mask = ((u64)1 << (8 * f->itemsize - 1)) - 1, normal = (u64)1 << f->mantissa;
     for (size_t i = 0; i < n; i++) {
-        u64 magnitude = load_word(words, i, f->itemsize) & mask;
+        u64 magnitude = load_word(words + i * (size_t)f->itemsize, f->itemsize) & mask;
         if (magnitude - 1 >= normal - 1)
             continue;
         codes[code_of(f, magnitude) - SUB * (f->emin - f->mantissa)]++;

@@ -101,9 +101,21 @@ class EncodeKernels(NumpyKernels):
         digits = _places(room.digits, spec)
         planes = room.planes[: spec.planes * (n + _SLACK)].reshape(spec.planes, n + _SLACK)
         outliers, live, tiny, rest = self._encode.split(
-            _NUMBERS[fmt.name], words, spec.segment, _aligned(steps), sparse, spec.digits, spec.planes,
-            symbols, room.index, room.values, digits, room.exponents, planes, room.bits,
-        )  # fmt: skip
+            _NUMBERS[fmt.name],
+            words,
+            spec.segment,
+            _aligned(steps),
+            sparse,
+            spec.digits,
+            spec.planes,
+            symbols,
+            room.index,
+            room.values,
+            digits,
+            room.exponents,
+            planes,
+            room.bits,
+        )
         base = BaseLayer(
             SPARSE if sparse else 0,
             steps,
