@@ -18,6 +18,7 @@ typedef struct {
     size_t segment;       /* weights of a segment, > 0 */
     int planes;           /* byte planes of the exact layer */
     int sparse;
+    int past_caches;      /* large outputs: their memory is not in a cache, nor needed there soon */
     int tiers;            /* refinement layers given */
     int widths[MAX_LOSSY];/* digits of each */
     p2u_bytes digits[MAX_LOSSY];

@@ -95,7 +95,7 @@ static int parse_widths(PyObject *widths, p2u_block *b)
     return total <= 24 ? 0 : refuse("the number of digits");
 }
 
-/* Arguments: format, weights, segment, planes, widths, layers, target, two deltas, scratch, out. */
+/* Arguments: format, weights, segment, planes, widths, layers, target, two deltas, scratch, out, past caches. */
 static int parse_job(PyObject *const *args, held *h, job *j)
 {
     p2u_block *b = &j->block;
@@ -109,6 +109,9 @@ static int parse_job(PyObject *const *args, held *h, job *j)
         || to_size(args[8], 255, &j->delta1) < 0
         || hold(h, args[9], PyBUF_WRITABLE, &j->memory) < 0
         || hold(h, args[10], PyBUF_WRITABLE, &out) < 0)
+        return -1;
+    b->past_caches = PyObject_IsTrue(args[11]);
+    if (b->past_caches < 0)
         return -1;
     size_t size = j->target == TO_EXACT ? (size_t)b->format.itemsize : j->target == TO_F32 ? 4 : 2;
     if (out.length != b->weights * size)
@@ -133,8 +136,8 @@ static PyObject *read_block(PyObject *self, PyObject *const *args, Py_ssize_t co
         goto end;
     }
     h->count = 0;
-    if (count != 11) {
-        PyErr_SetString(PyExc_TypeError, "read_block takes 11 arguments");
+    if (count != 12) {
+        PyErr_SetString(PyExc_TypeError, "read_block takes 12 arguments");
         goto end;
     }
     int status = parse_job(args, h, &j);

@@ -48,6 +48,7 @@ static int parse_block(PyObject *const *args, held *h, p2u_block *b)
     if (symbols.length != b->weights || steps.length != 2 * segments || index.length % 4
         || words.length != b->outliers * (size_t)b->format.itemsize)
         return refuse("a base layer");
+    b->past_caches = 1;
     b->symbols = symbols.data;
     b->steps = steps.data;
     b->outlier_index = index.data;

@@ -18,7 +18,7 @@ static void fill(const u32 *restrict single, u32 *restrict multiple, i32 size, u
         used += third >> 8 & -fits;
         number += fits;
         u32 symbols = (first & 255) | (second & 255) << 8 | (third & 255) << 16;
-        multiple[i] = used | number << 6 | symbols << 8;
+        multiple[i] = used | symbols << 6 | number << 30;
     }
 }
 
@@ -63,9 +63,9 @@ void RUN(backward streams[4], const huffman_table *table, u8 *out[4],
 #define LOOKUP(k)                              \
     do {                                       \
         u32 entry = entries[w##k >> shift];    \
-        store32(o##k, entry >> 8);             \
+        store32(o##k, entry >> 6);             \
         w##k <<= entry & 63;                   \
-        o##k += entry >> 6 & 3;                \
+        o##k += entry >> 30;                   \
     } while (0)
 #define REFILL(k)                              \
     do {                                       \

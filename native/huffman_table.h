@@ -9,7 +9,7 @@ enum { HUFFMAN_LOG = 11 };
 typedef struct {
     int log;                         /* bits that index the tables; 0: there is no tree yet */
     u32 single[1 << HUFFMAN_LOG];    /* symbol, and its bits from bit 8 on */
-    u32 multiple[1 << HUFFMAN_LOG];  /* all their bits, at 6 the number of symbols, at 8 up to 3 symbols */
+    u32 multiple[1 << HUFFMAN_LOG];  /* all their bits, at 6 up to 3 symbols, at 30 their number */
 } huffman_table;
 
 /* Read a tree's description and fill in `log` and `single`; returns its bytes, 0 if it is not sound. */

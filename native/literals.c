@@ -44,11 +44,17 @@ static int open_backward(backward *stream, const u8 *start, size_t length)
     return 1;
 }
 
-/* One symbol after the other to the very end of the stream. */
+/* Symbols to the very end of a stream, several at a time while there is room for a word. */
 static int finish_stream(backward *stream, const huffman_table *table, u8 *out, size_t count)
 {
     size_t i = 0;
     int log = table->log;
+    while (i + 4 <= count && stream->bits >= 64) {
+        u32 entry = table->multiple[p2u_bits_before(stream->start, stream->bits, log)];
+        store32(out + i, entry >> 6);
+        i += entry >> 30;
+        stream->bits -= (i64)(entry & 63);
+    }
     for (; i < count && stream->bits >= 64; i++) {
         u32 entry = table->single[p2u_bits_before(stream->start, stream->bits, log)];
         out[i] = (u8)entry;
@@ -61,6 +67,13 @@ static int finish_stream(backward *stream, const huffman_table *table, u8 *out, 
         for (i64 byte = 0; 8 * byte < bits; byte++)
             window |= (u64)stream->start[byte] << (8 * byte);
         window <<= 64 - bits;
+    }
+    while (i + 4 <= count) {
+        u32 entry = table->multiple[window >> (64 - log)];
+        store32(out + i, entry >> 6);
+        i += entry >> 30;
+        window <<= entry & 63;
+        bits -= (i64)(entry & 63);
     }
     for (; i < count; i++) {
         u32 entry = table->single[window >> (64 - log)];

@@ -60,9 +60,10 @@ P2U_INLINE size_t to_alignment(const u8 *out, size_t size, size_t weights)
     return over % size || weights * size < STREAM_FROM ? 0 : ((64 - over) & 63) / size;
 }
 
-P2U_INLINE int can_stream(const u8 *out, size_t size, size_t weights)
+P2U_INLINE int can_stream(const p2u_block *b, const u8 *out, size_t size)
 {
-    return CAN_STREAM && weights * size >= STREAM_FROM && ((uintptr_t)out & 63) % size == 0;
+    size_t weights = b->weights;
+    return CAN_STREAM && b->past_caches && weights * size >= STREAM_FROM && ((uintptr_t)out & 63) % size == 0;
 }
 
 /* Digits of `count` live weights from `start` on, joined over all tiers; together at most 8 bits.

@@ -112,7 +112,7 @@ int RUN(p2u_values_state *s, size_t start, size_t count, int step)
 #endif
     u8 made[4 * TILE];
     size_t size = s->target == TO_F32 ? 4 : 2;
-    int stream = can_stream(s->out, size, s->block->weights);
+    int stream = can_stream(s->block, s->out, size);
     for (size_t done = 0; done < count; ) {
         u8 *out = s->out + (start + done) * size;
         size_t part = count - done < TILE ? count - done : TILE;

@@ -14,7 +14,7 @@ from p2uformat.closing import Closing
 from p2uformat.errors import InvalidArgument, StoreUnavailable, from_os_error
 from p2uformat.native import native_module
 
-__all__ = ["FileReader", "Window", "path_text"]
+__all__ = ["BytesReader", "FileReader", "Window", "path_text"]
 
 _FLAGS: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 # Opening a pipe would wait for its other end; whether it is a file can only be seen afterwards.
@@ -166,6 +166,50 @@ class FileReader(Closing):
         if self._descriptor < 0:
             raise InvalidArgument(f"{self.path!r} is closed")
         return self._descriptor
+
+
+class BytesReader(Closing):
+    """The bytes of a file, read like one. They cannot change, so nothing needs to be copied.
+
+    Parameters
+    ----------
+    data : bytes
+        All of it.
+
+    Attributes
+    ----------
+    path : str
+        What stands for a name in messages.
+    size : int
+        Their number.
+    """
+
+    __slots__ = ("_data", "path", "size")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+        self.path = "<bytes>"
+        self.size = len(data)
+
+    def close(self) -> None:
+        """Do nothing: the bytes are the caller's."""
+
+    def view(self, offset: int, length: int) -> memoryview:
+        """Return `length` bytes from `offset` on where they are, fewer at the end."""
+        return self._data[offset : offset + length]
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return a copy of them."""
+        return bytes(self.view(offset, length))
+
+    def readinto(self, offset: int, view: memoryview) -> int:
+        """Fill `view` from `offset` on, and return the number of bytes there were."""
+        part = self.view(offset, len(view))
+        view[: len(part)] = part
+        return len(part)
+
+    def window(self, offset: int, length: int) -> None:
+        """Return nothing: there is no file to map."""
 
 
 class Window(Closing):

@@ -44,8 +44,8 @@ class Contents(Closing):
         return cls(container, catalog, BlockReader(container, catalog), complete_tiers(container))
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
-        """Open a file that has nothing behind its end."""
+    def open(cls, path: str | os.PathLike[str] | bytes) -> Self:
+        """Open a file, or its bytes, that has nothing behind its end."""
         container = Container.open(path)
         try:
             if container.trailing:

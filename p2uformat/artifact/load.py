@@ -113,8 +113,10 @@ def load_blocks(
     arrays: Arrays,
     tier: int,
     threads: int,
+    *,
+    warm: bool,
 ) -> None:
-    """Decode all blocks of tensors into their arrays."""
+    """Decode all blocks of tensors into their arrays; `warm` as of `BlockReader.fill`."""
 
     def jobs() -> Iterator[tuple[int, int]]:
         for number, stored in enumerate(tensors):
@@ -127,6 +129,8 @@ def load_blocks(
         stored, target = tensors[number], targets[number]
         start, stop = stored.geometry.block_range(block)
         size = stored.geometry.element_size if target is None else target.itemsize
-        reader.fill(stored, block, tier, target, flats[number][start * size : stop * size])
+        reader.fill(
+            stored, block, tier, target, flats[number][start * size : stop * size], warm=warm
+        )
 
     for_each(fill, jobs(), threads)

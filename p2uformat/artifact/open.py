@@ -202,14 +202,15 @@ class Artifact(Closing):
         self._check_part(stored, number)
         target = None if dtype is None else target_format(stored, dtype)
         start, stop, shape = row_range(stored, rows)
-        out = (
+        warm = out is not None
+        made = (
             allocate(stored, shape, target) if out is None else fitting(out, stored, shape, target)
         )
         try:
-            self._fill(out, stored, number, target, start, stop)
+            self._fill(made, stored, number, target, start, stop, warm=warm)
         except Incomplete as error:
             raise self._contents.incomplete(f"tensor {name!r}", number) from error
-        return out
+        return made
 
     def load(
         self,
@@ -261,7 +262,15 @@ class Artifact(Closing):
         targets = [converted(stored, wanted) for stored in tensors]
         arrays = allocate_all(tensors, targets) if out is None else given(out, tensors, targets)
         try:
-            load_blocks(self._contents.reader, tensors, targets, arrays, number, self._threads)
+            load_blocks(
+                self._contents.reader,
+                tensors,
+                targets,
+                arrays,
+                number,
+                self._threads,
+                warm=out is not None,
+            )
         except Incomplete as error:
             raise self._contents.incomplete("all of its tensors", number) from error
         return {stored.record.name: a for stored, a in zip(tensors, arrays, strict=True)}
@@ -280,6 +289,8 @@ class Artifact(Closing):
         target: FloatFormat | None,
         start: int,
         stop: int,
+        *,
+        warm: bool,
     ) -> None:
         """Decode the blocks that meet an element range into `out`."""
         size = stored.geometry.element_size if target is None else target.itemsize
@@ -291,7 +302,7 @@ class Artifact(Closing):
             low, high = max(first, start), min(last, stop)
             part = flat[(low - start) * size : (high - start) * size]
             if (low, high) == (first, last):
-                reader.fill(stored, block, tier, target, part)
+                reader.fill(stored, block, tier, target, part, warm=warm)
                 return
             whole = np.empty((last - first) * size, np.uint8)
             reader.fill(stored, block, tier, target, whole)
@@ -363,7 +374,7 @@ def _rms_errors(stored: StoredTensor) -> tuple[float, ...]:
     return (*(relative_error([tier.error], energy) for tier in parameters.tiers), 0.0)
 
 
-def open(path: str | os.PathLike[str], *, threads: int | None = None) -> Artifact:  # noqa: A001
+def open(path: str | os.PathLike[str] | bytes, *, threads: int | None = None) -> Artifact:  # noqa: A001
     """Open a ``.p2u`` file.
 
     A file that is cut off opens as long as its manifest is whole, and one with a damaged page opens
@@ -371,8 +382,8 @@ def open(path: str | os.PathLike[str], *, threads: int | None = None) -> Artifac
 
     Parameters
     ----------
-    path : str or os.PathLike
-        The file.
+    path : str, os.PathLike or bytes
+        The file; or its bytes, which are then read where they are.
     threads : int, optional
         How many threads to decode large tensors on; the processor's by default, at most 8.
 

@@ -214,6 +214,8 @@ class BlockReader:
         tier: int,
         target: FloatFormat | None,
         out: NDArray[np.uint8],
+        *,
+        warm: bool = False,
     ) -> None:
         """Write a block's values at a tier, straight from its chunks, into an array.
 
@@ -229,11 +231,13 @@ class BlockReader:
             Format to round to, once; the source's by default.
         out : ndarray of uint8
             Receives the values' bytes, exactly as many as the block has.
+        warm : bool
+            Whether `out` is memory that was used before, though not lately.
         """
         source = FORMATS.get(stored.record.dtype)
         if stored.record.quantizer == "bitplane":
             assert source is not None
-            self._fill_ladder(stored, block, tier, source, target or source, out)
+            self._fill_ladder(stored, block, tier, source, target or source, out, warm=warm)
             return
         data = np.frombuffer(self.raw(stored, block), np.uint8)
         if source is None or target is None or target is source:
@@ -249,18 +253,27 @@ class BlockReader:
         source: FloatFormat,
         target: FloatFormat,
         out: NDArray[np.uint8],
+        *,
+        warm: bool,
     ) -> None:
         if tier < self.exact:
-            self._fill_tier(stored, block, tier, target, out.view(target.word))
+            self._fill_tier(stored, block, tier, target, out.view(target.word), warm=warm)
         elif target is source:
-            self._fill_exact(stored, block, out.view(source.word))
+            self._fill_exact(stored, block, out.view(source.word), warm=warm)
         else:
             words = np.empty(self.spec(stored, block).weights, source.word)
-            self._fill_exact(stored, block, words)
+            self._fill_exact(stored, block, words, warm=False)
             out.view(target.word)[:] = cast_words(source, words, target)
 
     def _fill_at_once(
-        self, stored: StoredTensor, block: int, tier: int, target: FloatFormat | None, out: Words
+        self,
+        stored: StoredTensor,
+        block: int,
+        tier: int,
+        target: FloatFormat | None,
+        out: Words,
+        *,
+        warm: bool,
     ) -> bool:
         """Rebuild a block whose chunks hold nothing else; False if there is no such short way."""
         spec = self.spec(stored, block)
@@ -272,10 +285,10 @@ class BlockReader:
                 entry = self._container.entry(place.page, place.chunk)
                 room = self._rooms.of(layer)
                 layers.append((entry.codec, self._container.chunk(place.page, place.chunk, room)))
-        return kernels().block(spec, layers, target, out)
+        return kernels().block(spec, layers, target, out, warm=warm)
 
-    def _fill_exact(self, stored: StoredTensor, block: int, out: Words) -> None:
-        if self._fill_at_once(stored, block, self.exact, None, out):
+    def _fill_exact(self, stored: StoredTensor, block: int, out: Words, *, warm: bool) -> None:
+        if self._fill_at_once(stored, block, self.exact, None, out, warm=warm):
             return
         spec = self.spec(stored, block)
         base = self.base(stored, block)
@@ -287,9 +300,16 @@ class BlockReader:
             self.blame(stored, block, base, digits, [rest], error)
 
     def _fill_tier(
-        self, stored: StoredTensor, block: int, tier: int, target: FloatFormat, out: Words
+        self,
+        stored: StoredTensor,
+        block: int,
+        tier: int,
+        target: FloatFormat,
+        out: Words,
+        *,
+        warm: bool,
     ) -> None:
-        if self._fill_at_once(stored, block, tier, target, out):
+        if self._fill_at_once(stored, block, tier, target, out, warm=warm):
             return
         spec = self.spec(stored, block)
         base = self.base(stored, block)

@@ -43,7 +43,7 @@ class _Job:
 
 
 def unpack(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | bytes,
     destination: str | os.PathLike[str],
     *,
     tier: str | None = None,
@@ -61,8 +61,8 @@ def unpack(
 
     Parameters
     ----------
-    source : str or os.PathLike
-        The ``.p2u`` file.
+    source : str, os.PathLike or bytes
+        The ``.p2u`` file, or its bytes.
     destination : str or os.PathLike
         The file to write.
     tier : str, optional

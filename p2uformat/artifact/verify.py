@@ -20,7 +20,7 @@ Callback = Callable[[Progress], None]
 
 
 def verify(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | bytes,
     *,
     deep: bool = False,
     tier: str | None = None,
@@ -36,8 +36,8 @@ def verify(
 
     Parameters
     ----------
-    path : str or os.PathLike
-        The file.
+    path : str, os.PathLike or bytes
+        The file, or its bytes.
     deep : bool
         Whether to decode.
     tier : str, optional

@@ -20,7 +20,7 @@ from p2uformat.errors import (
     Malformed,
     UnsupportedFormat,
 )
-from p2uformat.files import FileReader
+from p2uformat.files import BytesReader, FileReader
 from p2uformat.manifest import (
     ChunkEntry,
     ContentPage,
@@ -100,7 +100,7 @@ class Container:
         Where the table is wrong.
     """
 
-    def __init__(self, file: FileReader) -> None:
+    def __init__(self, file: FileReader | BytesReader) -> None:
         self.file = file
         try:
             self._load()
@@ -108,8 +108,8 @@ class Container:
             raise error.locate(artifact=file.path) from error.__cause__
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
-        """Open a file.
+    def open(cls, path: str | os.PathLike[str] | bytes) -> Self:
+        """Open a file, or the bytes of one.
 
         Raises
         ------
@@ -122,7 +122,7 @@ class Container:
         CorruptData
             If the header or a root is damaged, or a rule is broken.
         """
-        file = FileReader(path)
+        file = BytesReader(path) if isinstance(path, bytes) else FileReader(path)
         try:
             return cls(file)
         except BaseException:
@@ -180,7 +180,9 @@ class Container:
             self._check_bounds(offset, entry.length)
             raise Incomplete(f"the file ends before the chunk at offset {offset}")
         data: bytes | memoryview
-        if room is None:
+        if isinstance(self.file, BytesReader):
+            data = self.file.view(offset, entry.length)
+        elif room is None:
             data = self.file.read(offset, entry.length)
         else:
             view = room(entry.length)

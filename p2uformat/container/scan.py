@@ -9,7 +9,7 @@ from typing import Final
 
 from p2uformat.container.reader import Container
 from p2uformat.digest import Hasher, digest
-from p2uformat.files import FileReader
+from p2uformat.files import BytesReader, FileReader
 from p2uformat.parallel import ordered_map
 
 __all__ = ["BadChunk", "StoredChunk", "check_chunks", "stored_chunks"]
@@ -75,7 +75,7 @@ def stored_chunks(container: Container, last_tier: int) -> list[StoredChunk]:
 
 
 def check_chunks(
-    file: FileReader, chunks: Sequence[StoredChunk], threads: int
+    file: FileReader | BytesReader, chunks: Sequence[StoredChunk], threads: int
 ) -> Iterator[tuple[int, list[BadChunk]]]:
     """Check chunks, and yield for each piece of work its bytes and its bad chunks."""
     scanner = _Scanner(file)
@@ -102,7 +102,7 @@ class _Scanner:
     Elsewhere it reads through one buffer per thread. Either way memory does not grow with the file.
     """
 
-    def __init__(self, file: FileReader) -> None:
+    def __init__(self, file: FileReader | BytesReader) -> None:
         self._file = file
         self._local = threading.local()
 
@@ -115,6 +115,8 @@ class _Scanner:
     def check(self, job: list[StoredChunk]) -> tuple[int, list[BadChunk]]:
         start = min(chunk.offset for chunk in job)
         end = max(chunk.offset + chunk.length for chunk in job)
+        if isinstance(self._file, BytesReader):
+            return self._check_view(self._file, job)
         window = self._file.window(start, end - start) if end - start <= 2 * _JOB_BYTES else None
         if window is None:
             return self._check_read(job)
@@ -126,6 +128,11 @@ class _Scanner:
                     got = digest(part)
                 if got != chunk.id:
                     bad.append(BadChunk(chunk, got))
+        return sum(chunk.length for chunk in job), bad
+
+    def _check_view(self, file: BytesReader, job: list[StoredChunk]) -> tuple[int, list[BadChunk]]:
+        found = [(chunk, digest(file.view(chunk.offset, chunk.length))) for chunk in job]
+        bad = [BadChunk(chunk, got) for chunk, got in found if got != chunk.id]
         return sum(chunk.length for chunk in job), bad
 
     def _check_read(self, job: list[StoredChunk]) -> tuple[int, list[BadChunk]]:

@@ -56,6 +56,8 @@ class CompiledKernels(EncodeKernels):
         layers: Sequence[tuple[int, Buffer]],
         target: FloatFormat | None,
         out: Words,
+        *,
+        warm: bool = False,
     ) -> bool:
         number = _EXACT if target is None else _TARGET.get(target.name)
         if number is None:
@@ -73,6 +75,7 @@ class CompiledKernels(EncodeKernels):
             # Symbols twice and without zeros, and all other layers where all of them compress.
             _scratch((4 + spec.format.itemsize) * spec.weights),
             out,
+            warm,
         )
         return done
 

@@ -38,6 +38,8 @@ class Kernels(Arithmetic, Protocol):
         layers: Sequence[tuple[int, Buffer]],
         target: FloatFormat | None,
         out: Words,
+        *,
+        warm: bool = False,
     ) -> bool:
         """Rebuild a block straight from its chunks, if there is a way to do that at once.
 
@@ -51,6 +53,9 @@ class Kernels(Arithmetic, Protocol):
             Output format of a lossy tier; None where the exact layer is the last.
         out : ndarray of uint, shape (weights,)
             Receives the bit patterns.
+        warm : bool
+            Whether that is memory that was used before, though not lately: large results then go
+            past the caches.
 
         Returns
         -------

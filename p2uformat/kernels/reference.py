@@ -38,6 +38,8 @@ class NumpyKernels:
         layers: Sequence[tuple[int, Buffer]],  # noqa: ARG002
         target: FloatFormat | None,  # noqa: ARG002
         out: Words,  # noqa: ARG002
+        *,
+        warm: bool = False,  # noqa: ARG002
     ) -> bool:
         return False
 

@@ -106,6 +106,7 @@ def _arguments(block, layers, target, scratch, out):
     return [
         list(FORMATS).index(spec.format.name), spec.weights, spec.segment, spec.planes,
         spec.widths[: len(layers) - 1 - (target is None)], flat, number, 100, 120, scratch, out,
+        True,
     ]  # fmt: skip
 
 
