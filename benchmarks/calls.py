@@ -38,6 +38,7 @@ class Subject:
     packed: Path
     again: Path
     data: bytes
+    stored: bytes
     wide: int
 
     @classmethod
@@ -52,7 +53,8 @@ class Subject:
             _compare(artifact.load(), original)
             wide = sum(v.nbytes for v in artifact.load("q4", "F32").values())
         data, again = path.read_bytes(), folder / "again.p2u"
-        return cls(checkpoint.name, checkpoint.dtype, path, packed, again, data, wide)
+        stored = packed.read_bytes()
+        return cls(checkpoint.name, checkpoint.dtype, path, packed, again, data, stored, wide)
 
 
 def _compare(got: dict[str, Array], expected: dict[str, Array]) -> None:
@@ -64,7 +66,7 @@ def _compare(got: dict[str, Array], expected: dict[str, Array]) -> None:
 
 def ours(subject: Subject, threads: int, suffix: str = "") -> list[Call]:
     """List our own calls on a number of threads."""
-    size, stored = len(subject.data), subject.packed.stat().st_size
+    size, stored = len(subject.data), len(subject.stored)
     pack = partial(p2uformat.pack, subject.path, overwrite=True, threads=threads)
     verify = partial(p2uformat.verify, subject.packed, threads=threads)
     return [
@@ -72,12 +74,11 @@ def ours(subject: Subject, threads: int, suffix: str = "") -> list[Call]:
         decode(subject, threads, f"p2u exact{suffix}", None),
         decode(subject, threads, f"p2u q4{suffix}", "q4"),
         decode(subject, threads, f"p2u q8{suffix}", "q8"),
-        *(
-            decode(
-                subject, threads, f"p2u {tier or 'exact'}, arrays given{suffix}", tier, given=True
-            )
-            for tier in (None, "q4", "q8")
-        ),
+        decode(subject, threads, f"p2u exact, from the file{suffix}", None, from_file=True),
+        decode(subject, threads, f"p2u q4, from the file{suffix}", "q4", from_file=True),
+        decode(subject, threads, f"p2u exact, arrays given{suffix}", None, given=True),
+        decode(subject, threads, f"p2u q4, arrays given{suffix}", "q4", given=True),
+        decode(subject, threads, f"p2u q8, arrays given{suffix}", "q8", given=True),
         Call("check", f"p2u verify{suffix}", lambda _: verify(), stored),
     ]
 
@@ -90,15 +91,18 @@ def decode(
     kernels: str | None = None,
     *,
     given: bool = False,
+    from_file: bool = False,
 ) -> Call:
     """Return the call that decodes every tensor: exactly, or at a lossy tier to fp32.
 
-    With `given` into arrays that are there, as a program does that improves its weights in place.
+    From bytes in memory, like the peers, or from a file that the system holds in memory. With
+    `given` into arrays that are there, as a program does that improves its weights in place.
 
     Each time the artifact is opened anew, outside the timing: an open one remembers the last
     chunks that it has checked.
     """
     group = "exact" if tier is None else "lossy"
+    source = subject.packed if from_file else subject.stored
     out = None
     if given:
         with p2uformat.open(subject.packed) as artifact:
@@ -108,7 +112,7 @@ def decode(
         name,
         lambda artifact: artifact.load(tier, tier and "F32", out=out),
         len(subject.data) if tier is None else subject.wide,
-        lambda: p2uformat.open(subject.packed, threads=threads),
+        lambda: p2uformat.open(source, threads=threads),
         lambda artifact: artifact.close(),
         kernels,
     )
@@ -116,7 +120,7 @@ def decode(
 
 def alone(subject: Subject) -> list[Call]:
     """List what is measured on one thread only: a deep check, and what opening takes."""
-    stored = subject.packed.stat().st_size
+    stored = len(subject.stored)
     deep = partial(p2uformat.verify, subject.packed, deep=True, threads=1)
     return [
         Call("check", "p2u verify --deep", lambda _: deep(), stored),
@@ -191,7 +195,7 @@ def hash_file(path: Path) -> str:
 def limits(subject: Subject, threads: int) -> list[Call]:
     """List what memory and the digest allow at best."""
     original = np.frombuffer(subject.data, np.uint8)
-    stored = subject.packed.read_bytes()
+    stored = subject.stored
     warm = original.copy()
 
     def digest(data: bytes) -> bytes:

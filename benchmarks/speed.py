@@ -94,7 +94,8 @@ def _note(repeats: int, *, in_memory: bool) -> str:
     return (
         f"GB/s, medians of {repeats} interleaved runs: each call in turn, then all again. Files "
         f"are {files}. Every tool allocates its own output inside the timing, on fresh pages, and "
-        "it is freed outside; inputs that a tool spoils are copied for it outside. `p2u exact` "
+        "it is freed outside; compressed input is in memory for all, save where a row says "
+        "`from the file`, and what a tool spoils is copied for it outside. `p2u exact` "
         "checks every chunk, and so do `q4` and `q8`; an artifact is opened anew for each run, "
         "outside the timing, and what opening takes is a row of its own. `pack` plans, splits, "
         "codes and digests."
