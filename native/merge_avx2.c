@@ -66,8 +66,10 @@ P2U_INLINE void words_16(const bytes_32 *b, int half, const constants *c, const 
         word = _mm256_add_epi16(_mm256_srli_epi16(raised, 8), _mm256_slli_epi16(field, 7));
         if (shape->wide) {
             __m256i known = widened(_mm256_shuffle_epi8(c->known_high, b->log2), half);
+            /* Nothing is missing of an outlier: its planes hold zeros. */
+            __m256i outlier = _mm256_cmpeq_epi16(symbol, _mm256_set1_epi16(OUTLIER));
             store_256(tile->low + at, _mm256_slli_epi16(raised, 8));
-            store_256(tile->known + at, _mm256_slli_epi16(known, 8));
+            store_256(tile->known + at, _mm256_or_si256(_mm256_slli_epi16(known, 8), outlier));
         } else {
             *off = _mm256_or_si256(*off, _mm256_slli_epi16(raised, 8));
         }

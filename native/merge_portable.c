@@ -23,7 +23,8 @@ static void fill_entries(index_entry *entries, int M)
         entries[n].word = (u16)(n ? (raised >> (15 - M)) + ((u32)log2 << M) : 0);
         entries[n].live = n ? 0xffff : 0;
         entries[n].low = (u16)(raised << (M + 1));
-        entries[n].known = (u16)~(0xffffu >> max_int(log2 - 7, 0));
+        /* Nothing is missing of an outlier: its planes hold zeros. */
+        entries[n].known = (u16)~(n >> USUAL_DIGITS == OUTLIER ? 0 : 0xffffu >> max_int(log2 - 7, 0));
         entries[n].missing = (u16)max_int(M - log2, 0);
     }
 }
