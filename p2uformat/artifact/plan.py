@@ -257,22 +257,24 @@ def _plan_together(
     plan = make_plan(segments, bits, measure, kernels())
     for (_, block), (a, b) in zip(first, spans, strict=True):
         block.steps = plan.steps[a:b]
-    known = {block.digest: block.steps for _, block in first}
-    for _, block in fresh:
-        block.steps = known[block.digest]
+    known = {_sameness(*pair): pair[1].steps for pair in first}
+    for tensor, block in fresh:
+        block.steps = known[_sameness(tensor, block)]
         block.counts = block.anchor = block.sample = None
     _drop_large(first, spans, segments, plan, digits)
 
 
 def _first_of_each(pairs: list[Pair]) -> list[Pair]:
-    """Leave out blocks whose bytes came before: they take the same K, and so share their layers."""
-    seen: set[bytes] = set()
-    first = []
+    """Leave out blocks that came before: they take the same K, and so share their layers."""
+    first: dict[tuple[object, ...], Pair] = {}
     for tensor, block in pairs:
-        if block.digest not in seen:
-            seen.add(block.digest)
-            first.append((tensor, block))
-    return first
+        first.setdefault(_sameness(tensor, block), (tensor, block))
+    return list(first.values())
+
+
+def _sameness(tensor: TensorPlan, block: BlockPlan) -> tuple[object, ...]:
+    # The same bytes as other numbers, or in rows of another length, have another grid.
+    return block.digest, tensor.fmt, tensor.segment
 
 
 def _anchor(block: BlockPlan) -> NDArray[np.int16]:
