@@ -13,12 +13,12 @@ from p2uformat.artifact.read import BlockReader
 from p2uformat.artifact.rows import allocate, fitting, row_range
 from p2uformat.errors import InvalidArgument, StoreUnavailable
 from p2uformat.floats import FloatFormat
+from p2uformat.memory import fresh
 from p2uformat.parallel import for_each
 
 __all__ = ["allocate_all", "given", "load_blocks"]
 
-# Fresh memory costs a page fault for every few kilobytes; numpy asks for huge pages from 4 MiB on,
-# so tensors below that share allocations of this size.
+# Tensors too small for huge pages of their own share allocations of this size.
 _SHARED_BYTES: Final = 1 << 25
 _OWN_BYTES: Final = 1 << 22
 _ALIGNMENT: Final = 64
@@ -37,19 +37,32 @@ def allocate_all(tensors: Sequence[StoredTensor], targets: Targets) -> Arrays:
     StoreUnavailable
         If there is not enough memory.
     """
+    left = sum(size for size in map(_padded, map(_size, tensors, targets)) if size < _OWN_BYTES)
+    room, at = np.empty(0, np.uint8), 0
     arrays: Arrays = []
-    small: list[int] = []
-    for stored, target in zip(tensors, targets, strict=True):
-        _, _, shape = row_range(stored, None)
-        size = _size(stored, target)
-        if size < _OWN_BYTES:
-            small.append(len(arrays))
-            # An empty stand-in, whose shape and dtype are checked like any other.
-            arrays.append(allocate(stored, (0, *shape[1:]) if shape else (), target))
-        else:
-            arrays.append(allocate(stored, shape, target))
-    _share(arrays, small, tensors, targets)
+    try:
+        for stored, target in zip(tensors, targets, strict=True):
+            size = _size(stored, target)
+            if size >= _OWN_BYTES:
+                arrays.append(_shaped(fresh(size), stored, target))
+                continue
+            if at + size > len(room):
+                room, at = fresh(max(min(left, _SHARED_BYTES), size)), 0
+            arrays.append(_shaped(room[at : at + size], stored, target))
+            at += _padded(size)
+            left -= _padded(size)
+    except MemoryError as error:
+        raise StoreUnavailable("not enough memory", hint="load fewer tensors") from error
     return arrays
+
+
+def _shaped(
+    room: NDArray[np.uint8], stored: StoredTensor, target: FloatFormat | None
+) -> NDArray[np.generic]:
+    _, _, shape = row_range(stored, None)
+    # An array of nothing like it has its dtype, and shows that there can be such a shape.
+    like = allocate(stored, (0, *shape[1:]) if shape else (), target)
+    return room.view(like.dtype).reshape(shape)
 
 
 def given(
@@ -76,34 +89,8 @@ def _size(stored: StoredTensor, target: FloatFormat | None) -> int:
     return stored.geometry.elements * size
 
 
-def _share(
-    arrays: Arrays, small: list[int], tensors: Sequence[StoredTensor], targets: Targets
-) -> None:
-    """Give the small arrays their places in allocations that they share."""
-    room = np.empty(0, np.uint8)
-    at = 0
-    left = sum(_padded(_size(tensors[i], targets[i])) for i in small)
-    for i in small:
-        size = _size(tensors[i], targets[i])
-        if at + size > len(room):
-            room, at = _room(max(min(left, _SHARED_BYTES), size)), 0
-        _, _, shape = row_range(tensors[i], None)
-        arrays[i] = room[at : at + size].view(arrays[i].dtype).reshape(shape)
-        at += _padded(size)
-        left -= _padded(size)
-
-
 def _padded(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
-
-
-def _room(size: int) -> NDArray[np.uint8]:
-    try:
-        room = np.empty(size + _ALIGNMENT, np.uint8)
-    except MemoryError as error:
-        raise StoreUnavailable(f"not enough memory for {size} bytes of tensors") from error
-    skip = -room.ctypes.data % _ALIGNMENT
-    return room[skip:]
 
 
 def load_blocks(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Final, NoReturn
@@ -20,6 +20,7 @@ from p2uformat.errors import CorruptData, Incomplete, Malformed, StoreUnavailabl
 from p2uformat.floats import FORMATS, FloatFormat
 from p2uformat.kernels import Buffer, kernels
 from p2uformat.manifest import BitplaneParameters
+from p2uformat.memory import Shelf
 from p2uformat.quant.bitplane import BlockDecoder, BlockSpec
 from p2uformat.quant.layers import BaseLayer
 from p2uformat.quant.rounding import cast_words
@@ -32,7 +33,7 @@ _CACHED_CHUNKS: Final = 12
 _CACHED_BYTES: Final = 1 << 25
 # Blocks of so many weights have chunks of their own as a rule (a writer may do otherwise).
 _OWN_CHUNKS: Final = 1 << 17
-_SPARE_BYTES: Final = 1 << 16
+_shelf: Final = Shelf(24)  # chunks of the blocks that several threads have at hand
 # Whatever a decoder lets slip on hostile bytes still means that they break a rule.
 _FOREIGN: Final = (ValueError, IndexError, KeyError, OverflowError, TypeError, struct.error)
 
@@ -95,30 +96,6 @@ class _ChunkCache:
                 self._bytes -= self._container.entry(*key).length
 
 
-class _Rooms:
-    """Memory that a thread reads chunks into, one piece for each layer of the block at hand.
-
-    It is kept: to have fresh pages mapped costs more than to read into them.
-    """
-
-    def __init__(self) -> None:
-        self._local = threading.local()
-
-    def of(self, layer: int) -> Callable[[int], memoryview]:
-        """Return what hands out this thread's memory for a layer."""
-        if not hasattr(self._local, "rooms"):
-            self._local.rooms = {}
-        rooms: dict[int, NDArray[np.uint8]] = self._local.rooms
-
-        def room(size: int) -> memoryview:
-            held = rooms.get(layer)
-            if held is None or len(held) < size:
-                held = rooms[layer] = np.empty(size + _SPARE_BYTES, np.uint8)
-            return held[:size].data
-
-        return room
-
-
 class BlockReader:
     """Reads blocks of a container's tensors and files.
 
@@ -134,7 +111,6 @@ class BlockReader:
         self._container = container
         self._catalog = catalog
         self._cache = _ChunkCache(container)
-        self._rooms = _Rooms()
         self._specs: dict[tuple[int, int], BlockSpec] = {}
         self._digits = tuple(
             tier.digits for tier in container.content.tiers if tier.digits is not None
@@ -279,13 +255,23 @@ class BlockReader:
         spec = self.spec(stored, block)
         if spec.weights < _OWN_CHUNKS or not kernels().takes_chunks:
             return False
+        rooms: list[NDArray[np.uint8]] = []
+
+        def room(size: int) -> memoryview:
+            rooms.append(_shelf.take(size))
+            return rooms[-1][:size].data
+
         layers = []
-        for layer in range(tier + 1):
-            with self.located(stored, layer, block) as place:
-                entry = self._container.entry(place.page, place.chunk)
-                room = self._rooms.of(layer)
-                layers.append((entry.codec, self._container.chunk(place.page, place.chunk, room)))
-        return kernels().block(spec, layers, target, out, warm=warm)
+        try:
+            for layer in range(tier + 1):
+                with self.located(stored, layer, block) as place:
+                    entry = self._container.entry(place.page, place.chunk)
+                    chunk = self._container.chunk(place.page, place.chunk, room)
+                    layers.append((entry.codec, chunk))
+            return kernels().block(spec, layers, target, out, warm=warm)
+        finally:
+            for piece in rooms:
+                _shelf.give(piece)
 
     def _fill_exact(self, stored: StoredTensor, block: int, out: Words, *, warm: bool) -> None:
         if self._fill_at_once(stored, block, self.exact, None, out, warm=warm):

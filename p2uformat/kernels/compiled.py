@@ -6,7 +6,6 @@ kernel does the same work again: it gives the answer, or the one error that ever
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Final
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from p2uformat.floats import FORMATS, FloatFormat
 from p2uformat.kernels.compiled_encode import EncodeKernels
 from p2uformat.kernels.interface import Buffer
+from p2uformat.memory import Shelf
 from p2uformat.quant.bitplane import BlockSpec
 from p2uformat.quant.layers import SPARSE, BaseLayer
 
@@ -28,7 +28,7 @@ _FORMAT: Final = {name: number for number, name in enumerate(FORMATS)}
 _TARGET: Final = {"F32": 0, "F16": 1, "BF16": 2}
 _EXACT: Final = 3
 _SPARE: Final = 1 << 18  # beside symbols: steps, outliers, exponents
-_local = threading.local()
+_shelf: Final = Shelf(8)
 
 
 class CompiledKernels(EncodeKernels):
@@ -63,20 +63,24 @@ class CompiledKernels(EncodeKernels):
         if number is None:
             return False
         lossy = len(layers) - (target is None)
-        done: bool = self._native.read_block(
-            _FORMAT[spec.format.name],
-            spec.weights,
-            spec.segment,
-            spec.planes,
-            spec.widths[: lossy - 1],
-            tuple(item for layer in layers for item in layer),
-            number,
-            *spec.deltas[lossy - 1],
-            # Symbols twice and without zeros, and all other layers where all of them compress.
-            _scratch((4 + spec.format.itemsize) * spec.weights),
-            out,
-            warm,
-        )
+        # Symbols twice and without zeros, and all other layers where all of them compress.
+        scratch = _shelf.take((4 + spec.format.itemsize) * spec.weights + _SPARE)
+        try:
+            done: bool = self._native.read_block(
+                _FORMAT[spec.format.name],
+                spec.weights,
+                spec.segment,
+                spec.planes,
+                spec.widths[: lossy - 1],
+                tuple(item for layer in layers for item in layer),
+                number,
+                *spec.deltas[lossy - 1],
+                scratch,
+                out,
+                warm,
+            )
+        finally:
+            _shelf.give(scratch)
         return done
 
     def join(  # noqa: D102
@@ -113,14 +117,6 @@ class CompiledKernels(EncodeKernels):
             *_block(spec, base, digits), rest[0], tuple(rest[1:-1]), rest[-1], out
         ):
             super().exact(spec, base, digits, rest, out)
-
-
-def _scratch(size: int) -> NDArray[np.uint8]:
-    """Return memory that this thread keeps: fresh pages cost more than what is done with them."""
-    held: NDArray[np.uint8] | None = getattr(_local, "scratch", None)
-    if held is None or len(held) < size + _SPARE:
-        held = _local.scratch = np.empty(size + _SPARE, np.uint8)
-    return held
 
 
 def _block(spec: BlockSpec, base: BaseLayer, digits: Sequence[Buffer]) -> tuple[object, ...]:
