@@ -16,7 +16,7 @@ __all__ = ["BadChunk", "StoredChunk", "check_chunks", "stored_chunks"]
 
 # Large enough that calls cost nothing beside the digest, small enough to stay in a core's cache.
 _BUFFER_BYTES: Final = 1 << 20
-_JOB_BYTES: Final = 1 << 24
+_JOB_BYTES: Final = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
