@@ -1,5 +1,5 @@
 # Compiled kernels; absent where nothing was compiled. Those that return a bool decline with False.
-# Arguments are listed beside each binding in native/*_module.c; p2uformat.kernels is what calls them.
+# Arguments are listed beside each binding in native/*_module.c; p2uformat.kernels calls them.
 
 Buffer = object
 
