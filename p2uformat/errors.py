@@ -16,9 +16,11 @@
     │   ├── NonCanonical
     │   └── Malformed
     ├── RootMismatch                a sound artifact, but another one than expected
+    │   └── ParentMismatch
     ├── UnsupportedFormat           a newer version, or a feature this reader does not know
     │   └── NotAnArtifact
     └── Incomplete                  cut off: the whole, or the tier asked for, is not there
+        └── ParentRequired
 
 Nothing else leaves the library: foreign exceptions are mapped at the edge where they arise.
 """
@@ -45,6 +47,8 @@ __all__ = [
     "NotAnArtifact",
     "NotFound",
     "P2UError",
+    "ParentMismatch",
+    "ParentRequired",
     "RootMismatch",
     "StoreUnavailable",
     "TensorNotFound",
@@ -285,6 +289,12 @@ class RootMismatch(P2UError):
         self.got = got
 
 
+class ParentMismatch(RootMismatch):
+    """None of the parents at hand is the one that an artifact needs."""
+
+    code: ClassVar[str] = "parent-mismatch"
+
+
 class UnsupportedFormat(P2UError):
     """A newer major version, an unknown flag, feature, quantizer or codec."""
 
@@ -321,6 +331,30 @@ class Incomplete(P2UError):
         super().__init__(message, hint=hint)
         self.complete = complete
         self.tier = tier
+
+
+class ParentRequired(Incomplete):
+    """An artifact that is stored as differences, without the one that it differs from.
+
+    Attributes
+    ----------
+    parent : str or None
+        Content root of the artifact that is needed.
+    """
+
+    code: ClassVar[str] = "parent-required"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        complete: tuple[str, ...] = (),
+        tier: str | None = None,
+        parent: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, complete=complete, tier=tier)
+        self.parent = parent
 
 
 _ABSENT = frozenset({_errno.ENOENT, _errno.ENOTDIR})

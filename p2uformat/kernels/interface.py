@@ -12,7 +12,8 @@ from p2uformat.codec.classes import Classes, Member, Pool
 from p2uformat.floats import FloatFormat
 from p2uformat.quant.bitplane import BlockLayers, BlockSpec
 from p2uformat.quant.histogram import SegmentStats
-from p2uformat.quant.layers import BaseLayer
+from p2uformat.quant.ladder import Ladder
+from p2uformat.quant.layers import BaseLayer, ExactLayer
 from p2uformat.quant.pricing import Arithmetic
 
 __all__ = ["Buffer", "Kernels"]
@@ -21,7 +22,41 @@ Buffer = bytes | memoryview
 Words = NDArray[np.unsignedinteger]
 
 
-class Kernels(Arithmetic, Protocol):
+class Differences(Protocol):
+    """Layers as differences from a parent's (SPEC.md, 7.4; `p2uformat.quant.difference`)."""
+
+    def base_difference(self, parent: BaseLayer, child: BaseLayer, row: int) -> list[bytes]:
+        """Return the sections of a base layer's difference."""
+
+    def digits_difference(self, parent: Ladder, child: Ladder, tier: int, row: int) -> list[bytes]:
+        """Return the sections of a refinement layer's difference."""
+
+    def exact_difference(self, parent: Ladder, child: Ladder, row: int) -> list[bytes]:
+        """Return the sections of an exact layer's difference."""
+
+    def from_base_difference(
+        self, parent: BaseLayer, parts: Sequence[Buffer], word: np.dtype[np.unsignedinteger]
+    ) -> BaseLayer:
+        """Return the child's base layer.
+
+        Raises
+        ------
+        Malformed
+            If the parts are none of such a block; so do the two below.
+        """
+
+    def from_digits_difference(
+        self, parent: Ladder, child: Ladder, tier: int, parts: Sequence[Buffer]
+    ) -> bytes:
+        """Return the child's refinement layer."""
+
+    def from_exact_difference(
+        self, parent: Ladder, child: Ladder, parts: Sequence[Buffer]
+    ) -> ExactLayer:
+        """Return the child's exact layer."""
+
+
+class Kernels(Arithmetic, Differences, Protocol):
     """The inner loops. Every implementation gives the same bytes and refuses the same input."""
 
     @property

@@ -14,10 +14,11 @@ from p2uformat.codec import estimate
 from p2uformat.codec.classes import Classes, Member, Pool
 from p2uformat.floats import FloatFormat
 from p2uformat.kernels.interface import Buffer
-from p2uformat.quant import bitplane, histogram, pricing
+from p2uformat.quant import bitplane, difference, histogram, pricing
 from p2uformat.quant.bitplane import BlockDecoder, BlockLayers, BlockSpec
 from p2uformat.quant.histogram import SegmentStats
-from p2uformat.quant.layers import BaseLayer
+from p2uformat.quant.ladder import Ladder
+from p2uformat.quant.layers import BaseLayer, ExactLayer
 from p2uformat.quant.split import Split, base_symbols
 
 __all__ = ["NumpyKernels"]
@@ -111,6 +112,30 @@ class NumpyKernels:
 
     def stream_bytes(self, histogram: NDArray[np.int64]) -> int:  # noqa: D102
         return estimate.stream_bytes(histogram)
+
+    def base_difference(self, parent: BaseLayer, child: BaseLayer, row: int) -> list[bytes]:  # noqa: D102
+        return difference.base_difference(parent, child, row)
+
+    def digits_difference(self, parent: Ladder, child: Ladder, tier: int, row: int) -> list[bytes]:  # noqa: D102
+        return difference.digits_difference(parent, child, tier, row)
+
+    def exact_difference(self, parent: Ladder, child: Ladder, row: int) -> list[bytes]:  # noqa: D102
+        return difference.exact_difference(parent, child, row)
+
+    def from_base_difference(  # noqa: D102
+        self, parent: BaseLayer, parts: Sequence[Buffer], word: np.dtype[np.unsignedinteger]
+    ) -> BaseLayer:
+        return difference.from_base_difference(parent, parts, word)
+
+    def from_digits_difference(  # noqa: D102
+        self, parent: Ladder, child: Ladder, tier: int, parts: Sequence[Buffer]
+    ) -> bytes:
+        return difference.from_digits_difference(parent, child, tier, parts)
+
+    def from_exact_difference(  # noqa: D102
+        self, parent: Ladder, child: Ladder, parts: Sequence[Buffer]
+    ) -> ExactLayer:
+        return difference.from_exact_difference(parent, child, parts)
 
     def pool_counts(  # noqa: D102
         self, counts: NDArray[np.unsignedinteger], keys: NDArray[np.uint16], total: int

@@ -1,0 +1,202 @@
+"""Small numbers in known ranges: their lengths as symbols of a few kinds, the rest as bits.
+
+The symbols of a kind become one byte each, or runs of zeros with what stands between them, and zstd
+does the entropy coding (SPEC.md, 7.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2uformat.codec.bits import pack_variable, unpack_variable
+from p2uformat.errors import Malformed
+
+__all__ = ["Scope", "decode_numbers", "encode_numbers"]
+
+U8 = NDArray[np.uint8]
+Buffer = bytes | memoryview
+_RUN = 255  # so many zeros and no number behind them
+_PIECE = 24  # bits that the bit strings of `codec.bits` take at once
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What both sides know of numbers before they are read.
+
+    Parameters
+    ----------
+    kind : ndarray of uint8, shape (n,)
+        Which symbols go together.
+    width : ndarray of uint8, shape (n,)
+        Bits of the range, at most 64: a number is in ``[0, 2**width)``, or, where it is signed, in
+        ``[-2**(width - 1), 2**(width - 1))``.
+    signed : ndarray of bool, shape (n,)
+        Whether it may be negative.
+    kinds : int
+        Number of kinds.
+    """
+
+    kind: U8
+    width: U8
+    signed: NDArray[np.bool_]
+    kinds: int
+
+
+def encode_numbers(scope: Scope, values: NDArray[np.int64]) -> list[bytes]:
+    """Encode numbers that are in their ranges.
+
+    Returns
+    -------
+    list of bytes
+        For each kind its runs and its symbols, then the bit string.
+
+    Examples
+    --------
+    >>> three = np.full(3, 4, np.uint8)
+    >>> scope = Scope(np.zeros(3, np.uint8), three, np.ones(3, np.bool_), 1)
+    >>> parts = encode_numbers(scope, np.array([0, -3, 1]))
+    >>> [part.hex() for part in parts]
+    ['0100', '0304', '03']
+    >>> decode_numbers(scope, parts).tolist()
+    [0, -3, 1]
+    """
+    negative = values < 0
+    # The one value whose magnitude int64 cannot hold, -2**63, is its own two's complement.
+    magnitude = np.where(negative, -values, values).view(np.uint64)
+    length = _bit_lengths(magnitude)
+    symbols = np.where(length > 0, scope.width + np.uint8(1) - length, 0).astype(np.uint8)
+    parts: list[bytes] = []
+    for kind in range(scope.kinds):
+        parts += _runs(symbols[scope.kind == kind])
+    rest = np.flatnonzero(length)
+    low = length[rest] - np.uint8(1)
+    one = np.uint64(1)
+    bits = magnitude[rest] & ((one << low.astype(np.uint64)) - one)
+    signed = scope.signed[rest]
+    return [*parts, _pack_wide(bits, low, negative[rest], signed)]
+
+
+def decode_numbers(scope: Scope, parts: Sequence[Buffer]) -> NDArray[np.int64]:
+    """Return the numbers that `encode_numbers` was given.
+
+    Raises
+    ------
+    Malformed
+        If a part has another length than the numbers ask for, or a symbol is out of range.
+    """
+    if len(parts) != 2 * scope.kinds + 1:
+        raise Malformed(f"expected {2 * scope.kinds + 1} parts of numbers, got {len(parts)}")
+    symbols = np.zeros(len(scope.kind), np.uint8)
+    for kind in range(scope.kinds):
+        where = np.flatnonzero(scope.kind == kind)
+        symbols[where] = _from_runs(parts[2 * kind], parts[2 * kind + 1], len(where))
+    if (symbols > scope.width).any():
+        raise Malformed("a number is longer than its range")
+    rest = np.flatnonzero(symbols)
+    low = scope.width[rest] - symbols[rest]
+    bits, negative = _unpack_wide(parts[-1], low, scope.signed[rest])
+    magnitude = (bits | (np.uint64(1) << low.astype(np.uint64))).view(np.int64)
+    values = np.zeros(len(symbols), np.int64)
+    values[rest] = np.where(negative, -magnitude, magnitude)
+    return values
+
+
+def _bit_lengths(values: NDArray[np.uint64]) -> U8:
+    """Return the bit lengths of integers, 0 for 0."""
+    high = (values >> np.uint64(32)).astype(np.uint32)
+    low = values.astype(np.uint32)
+    # Integers below 2**53 are exact as float64, and the exponent is the place of their top bit.
+    wide = np.where(high > 0, high, low).astype(np.float64)
+    length = np.where(wide > 0, (wide.view(np.int64) >> 52) - 1022, 0)
+    result: U8 = (length + 32 * (high > 0)).astype(np.uint8)
+    return result
+
+
+def _runs(symbols: U8) -> tuple[bytes, bytes]:
+    """Return runs of zeros and the other symbols; no runs and all symbols where that is smaller."""
+    where = np.flatnonzero(symbols)
+    found = symbols[where]
+    zeros = np.diff(where, prepend=-1) - 1
+    skips = zeros // _RUN
+    ends = np.cumsum(skips + 1)
+    runs = np.full(int(ends[-1]) if len(ends) else 0, _RUN, np.uint8)
+    runs[ends - 1] = zeros % _RUN
+    if _cost(symbols) < _cost(runs) + _cost(found):
+        return b"", symbols.tobytes()
+    return runs.tobytes(), found.tobytes()
+
+
+def _cost(data: U8) -> float:
+    """Return the bits of a Huffman code, roughly: no symbol takes less than one."""
+    if not len(data):
+        return 0.0
+    counts = np.bincount(data, minlength=256)
+    counts = counts[counts > 0]
+    ideal = float((counts * np.log2(len(data) / counts)).sum())
+    return max(ideal, float(len(data))) if len(counts) > 1 else 8.0
+
+
+def _from_runs(runs: Buffer, found: Buffer, count: int) -> U8:
+    given = np.frombuffer(found, np.uint8)
+    if not len(runs) and len(given) == count:
+        return given
+    steps = np.frombuffer(runs, np.uint8)
+    ends = np.flatnonzero(steps != _RUN)
+    if len(ends) != len(given) or (len(steps) and steps[-1] == _RUN):
+        raise Malformed(f"{len(given)} numbers with {len(ends)} runs between them")
+    if (given == 0).any():
+        raise Malformed("a run of zeros ends in a zero")
+    places = np.cumsum(np.where(steps == _RUN, _RUN, steps + np.int64(1)))[ends] - 1
+    if len(places) and places[-1] >= count:
+        raise Malformed(f"a run of zeros ends behind {count} numbers")
+    symbols = np.zeros(count, np.uint8)
+    symbols[places] = given
+    return symbols
+
+
+def _pack_wide(
+    bits: NDArray[np.uint64], low: U8, negative: NDArray[np.bool_], signed: NDArray[np.bool_]
+) -> bytes:
+    """Pack each number's low bits and, where there can be one, its sign behind them."""
+    columns = _columns(low)
+    pieces = np.zeros((len(bits), len(columns) + 1), np.uint32)
+    widths = np.zeros(pieces.shape, np.uint8)
+    for place, width in enumerate(columns):
+        shifted = bits >> np.uint64(_PIECE * place)
+        pieces[:, place] = shifted & np.uint64((1 << _PIECE) - 1)
+        widths[:, place] = width
+    pieces[:, -1] = negative
+    widths[:, -1] = signed
+    return pack_variable(pieces.reshape(-1), widths.reshape(-1))
+
+
+def _unpack_wide(
+    data: Buffer, low: U8, signed: NDArray[np.bool_]
+) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    columns = _columns(low)
+    widths = np.zeros((len(low), len(columns) + 1), np.uint8)
+    for place, width in enumerate(columns):
+        widths[:, place] = width
+    widths[:, -1] = signed
+    total = int(widths.sum(dtype=np.int64))
+    found = np.frombuffer(data, np.uint8)
+    if len(found) != (total + 7) >> 3:
+        raise Malformed(f"expected {(total + 7) >> 3} bytes of bits, got {len(found)}")
+    if total & 7 and int(found[-1]) >> (total & 7):
+        raise Malformed("the padding of a bit string is not zero")
+    pieces = unpack_variable(found, widths.reshape(-1)).reshape(widths.shape)
+    bits = np.zeros(len(low), np.uint64)
+    for place in range(len(columns)):
+        bits |= pieces[:, place].astype(np.uint64) << np.uint64(_PIECE * place)
+    return bits, pieces[:, -1].astype(np.bool_)
+
+
+def _columns(low: U8) -> list[U8]:
+    """Cut widths into pieces, the lowest first, as many as the widest one needs."""
+    count = max(1, -(-int(low.max(initial=0)) // _PIECE))
+    left = low.astype(np.int32)
+    return [np.clip(left - _PIECE * i, 0, _PIECE).astype(np.uint8) for i in range(count)]
