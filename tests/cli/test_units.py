@@ -25,10 +25,12 @@ EXITS = {
     "LimitExceeded": 3,
     "NonCanonical": 3,
     "Malformed": 3,
+    "ParentMismatch": 3,
     "RootMismatch": 3,
     "UnsupportedFormat": 5,
     "NotAnArtifact": 5,
     "Incomplete": 6,
+    "ParentRequired": 6,
 }
 
 
