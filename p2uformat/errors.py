@@ -165,7 +165,7 @@ class CorruptData(P2UError):
     elements : tuple of int or None
         Half-open element range of the tensor.
     region : str or None
-        ``header``, ``root``, ``page``, ``table``, ``chunk`` or ``trailing``.
+        ``header``, ``root``, ``page``, ``table``, ``chunk``, ``layer`` or ``trailing``.
     offset : int or None
         Where in the file the damaged piece starts.
     expected, got : str or None

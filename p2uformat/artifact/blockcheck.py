@@ -250,7 +250,10 @@ class BlockCheck:
 
     def _note(self, result: BlockResult, stage: Stage, error: P2UError) -> None:
         """Keep damage that is not reported yet: chunk ids, pages and the table were."""
-        if isinstance(error, DigestMismatch | Incomplete):
+        if isinstance(error, Incomplete):
+            return
+        scanned = error.artifact == self._contents.path if isinstance(error, CorruptData) else False
+        if isinstance(error, DigestMismatch) and scanned and error.region != "layer":
             return
         if not isinstance(error, CorruptData):
             raise error

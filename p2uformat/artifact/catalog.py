@@ -5,15 +5,16 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from p2uformat.container import Container, Page
-from p2uformat.errors import DigestMismatch, TensorNotFound
+from p2uformat.digest import to_text
+from p2uformat.errors import DigestMismatch, ParentRequired, TensorNotFound
 from p2uformat.limits import MAX_RECORD_BLOCKS
 from p2uformat.manifest import FileRecord, Record, TensorRecord
 from p2uformat.tensor import Geometry
 
-__all__ = ["Catalog", "Place", "StoredFile", "StoredTensor"]
+__all__ = ["SHARED", "Catalog", "Place", "StoredFile", "StoredTensor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,10 @@ class Place:
     slot: int
 
 
+SHARED: Final = Place(-1, -1, -1)
+"""The place of a layer that the parent has."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Stored:
     container: Container
@@ -47,19 +52,28 @@ class _Stored:
         return page, index, block - first
 
     def place(self, layer: int, block: int) -> Place | None:
-        """Return where a layer lies; None if the page that would say so is damaged."""
+        """Return where a layer lies, `SHARED` if that is in the parent.
+
+        None if the page that would say so is damaged.
+        """
         first = block - block % MAX_RECORD_BLOCKS
         found = self.parts.get(first)
         if found is None or found[0].encoding is None:
             return None
         page, index = found
         assert page.encoding is not None
-        chunk, slot = page.encoding.layers[index][layer][block - first]
-        return Place(page.number, chunk, slot)
+        pair = page.encoding.layers[index][layer][block - first]
+        return SHARED if pair is None else Place(page.number, *pair)
 
     def places(self, layer: int) -> Iterator[Place | None]:
         """Yield the places of a layer of all blocks."""
         return (self.place(layer, block) for block in range(self.blocks))
+
+    def digest(self, layer: int, block: int) -> bytes:
+        """Return the digest of a layer."""
+        page, index, inner = self.part(block)
+        assert page.content is not None
+        return page.content.records[index].layer_digest(layer, inner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +194,8 @@ class Catalog:
 
 def raise_page_damage(container: Container, number: int, tensor: str | None) -> NoReturn:
     """Raise what is wrong with a page, on behalf of a tensor."""
+    if not container.pages[number].damage:
+        raise parent_required(container)
     known = container.pages[number].damage[0]
     raise DigestMismatch(
         known.message,
@@ -189,6 +205,17 @@ def raise_page_damage(container: Container, number: int, tensor: str | None) -> 
         offset=known.offset,
         expected=known.expected,
         got=known.got,
+    )
+
+
+def parent_required(container: Container) -> ParentRequired:
+    """Return the error for something that only the parent has."""
+    assert container.encoding.parent is not None
+    root = to_text(container.encoding.parent.root)
+    return ParentRequired(
+        f"{container.file.path!r} needs its parent, {root}",
+        hint="give the file of that root as well: --with PARENT.p2u, or parents=[...]",
+        parent=root,
     )
 
 

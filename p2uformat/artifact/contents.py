@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from p2uformat.artifact.catalog import Catalog
+from p2uformat.artifact.catalog import Catalog, parent_required
 from p2uformat.artifact.complete import complete_tiers
 from p2uformat.artifact.read import BlockReader
 from p2uformat.closing import Closing
-from p2uformat.container import Container
-from p2uformat.errors import Incomplete, Malformed, TierNotFound
+from p2uformat.container import Container, attach
+from p2uformat.digest import to_text
+from p2uformat.errors import Incomplete, Malformed, ParentMismatch, TierNotFound
 
-__all__ = ["Contents"]
+__all__ = ["Contents", "Path"]
+
+Path = str | os.PathLike[str] | bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,29 +34,69 @@ class Contents(Closing):
         Reads their blocks.
     complete : tuple of str
         Tiers that are whole here.
+    parent : Contents or None
+        The artifact that it needs, where that is at hand.
+    owned : bool
+        Whether the parent was opened for it, and is closed with it.
     """
 
     container: Container
     catalog: Catalog
     reader: BlockReader
     complete: tuple[str, ...]
+    parent: Contents | None = None
+    owned: bool = False
 
     @classmethod
-    def of(cls, container: Container) -> Self:
+    def of(
+        cls, container: Container, parent: Contents | None = None, *, owned: bool = False
+    ) -> Self:
         """Return the contents of a container."""
+        if parent is not None:
+            attach(container, parent.container)
         catalog = Catalog(container)
-        return cls(container, catalog, BlockReader(container, catalog), complete_tiers(container))
+        reader = BlockReader(container, catalog, None if parent is None else parent.reader)
+        complete = complete_tiers(container, None if parent is None else parent.complete)
+        return cls(container, catalog, reader, complete, parent, owned)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str] | bytes) -> Self:
-        """Open a file, or its bytes, that has nothing behind its end."""
+    def open(cls, path: Path, parents: Sequence[Path | Contents] = ()) -> Self:
+        """Open a file, or its bytes, that has nothing behind its end.
+
+        Parameters
+        ----------
+        path : str, os.PathLike or bytes
+            The file.
+        parents : sequence
+            Where its parent, and that one's, may be found. Without any it is opened alone.
+
+        Raises
+        ------
+        ParentMismatch
+            If none of the parents is the one that it needs.
+        ParentRequired
+            If the parent needs one of its own that is not among them.
+        """
         container = Container.open(path)
         try:
             if container.trailing:
                 raise trailing_data(container)
-            return cls.of(container)
+            return cls.with_parents(container, parents)
         except BaseException:
             container.close()
+            raise
+
+    @classmethod
+    def with_parents(cls, container: Container, parents: Sequence[Path | Contents]) -> Self:
+        """Return the contents of a container, with its parent if it needs one and is given any."""
+        if container.encoding.parent is None or not parents:
+            return cls.of(container)
+        found, owned = _find(container, parents)
+        try:
+            return cls.of(container, found, owned=owned)
+        except BaseException:
+            if owned:
+                found.close()
             raise
 
     @property
@@ -64,6 +108,11 @@ class Contents(Closing):
     def tiers(self) -> tuple[str, ...]:
         """Names of all tiers, base first."""
         return self.container.tiers
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether it needs a parent that is not at hand."""
+        return self.container.encoding.parent is not None and self.parent is None
 
     def tier_number(self, tier: str) -> int:
         """Return the number of a tier.
@@ -80,7 +129,9 @@ class Contents(Closing):
         )
 
     def incomplete(self, what: str, tier: int | None = None) -> Incomplete:
-        """Return the error for something that the file ends before."""
+        """Return the error for something that is not here."""
+        if self.orphaned:
+            return parent_required(self.container)
         name = None if tier is None else self.tiers[tier]
         whole = ", ".join(self.complete) or "no tier"
         return Incomplete(
@@ -91,8 +142,65 @@ class Contents(Closing):
         )
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and the parent if that was opened for it."""
         self.container.close()
+        if self.parent is not None and self.owned:
+            self.parent.close()
+
+
+def _find(child: Container, parents: Sequence[Path | Contents]) -> tuple[Contents, bool]:
+    """Return the parent of a container among candidates, and whether it was opened here."""
+    assert child.encoding.parent is not None
+    root = child.encoding.parent.root
+    met: list[Container] = []
+    for candidate in parents:
+        if isinstance(candidate, Contents):
+            if candidate.container.header.content_root == root:
+                return candidate, False
+            met.append(candidate.container)
+            continue
+        container = Container.open(candidate)
+        if container.header.content_root == root:
+            return _opened(container, child, parents), True
+        container.close()
+        met.append(container)
+    raise ParentMismatch(
+        f"{child.file.path!r} needs the parent {to_text(root)}, got"
+        f" {', '.join(to_text(other.header.content_root) for other in met)}",
+        hint="give the file that it was packed with, or one of the same content root",
+        expected=to_text(root),
+        got=to_text(met[0].header.content_root),
+    )
+
+
+def _opened(container: Container, child: Container, parents: Sequence[Path | Contents]) -> Contents:
+    """Return the contents of a parent, whose own parents are among the same candidates."""
+    try:
+        if container.trailing:
+            raise trailing_data(container)
+        mine, theirs = child.encoding.parent, container.encoding.parent
+        if theirs is None:
+            return Contents.of(container)
+        assert mine is not None
+        if theirs.depth >= mine.depth:
+            # Before its own parents are looked for: they may be in a circle.
+            raise Malformed(
+                f"a parent of depth {theirs.depth} below a depth of {mine.depth}",
+                artifact=child.file.path,
+                region="root",
+            )
+        return _chained(container, parents)
+    except BaseException:
+        container.close()
+        raise
+
+
+def _chained(container: Container, parents: Sequence[Path | Contents]) -> Contents:
+    try:
+        return Contents.with_parents(container, parents)
+    except ParentMismatch as error:
+        missing = parent_required(container)
+        raise missing from error
 
 
 def trailing_data(container: Container) -> Malformed:
@@ -101,5 +209,5 @@ def trailing_data(container: Container) -> Malformed:
         f"{container.trailing} bytes behind the end",
         artifact=container.file.path,
         region="trailing",
-        offset=container.header.file_length,
+        offset=container.header.file_length + container.header.bitmap_length,
     )

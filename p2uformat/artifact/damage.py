@@ -43,7 +43,7 @@ def _hits(page: Page, chunk: int) -> Iterator[_Hit]:
     for record, layers in zip(page.content.records, page.encoding.layers, strict=True):
         cut = record.geometry
         for number, layer in enumerate(layers):
-            blocks = [block for block, (used, _) in enumerate(layer) if used == chunk]
+            blocks = [b for b, pair in enumerate(layer) if pair is not None and pair[0] == chunk]
             ranges = [cut.block_range(record.first_block + block) for block in blocks]
             for elements in _merged(ranges):
                 yield record, record.layer_tier(number), elements

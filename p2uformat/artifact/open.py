@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from p2uformat.artifact.catalog import StoredTensor
 from p2uformat.artifact.complete import is_complete
-from p2uformat.artifact.contents import Contents
+from p2uformat.artifact.contents import Contents, Path
 from p2uformat.artifact.formats import DTypeLike, converted, float_format, target_format
 from p2uformat.artifact.load import allocate_all, given, load_blocks
 from p2uformat.artifact.rows import allocate, fitting, row_range
@@ -32,7 +32,7 @@ from p2uformat.manifest import BitplaneParameters
 from p2uformat.parallel import for_each, worker_count
 from p2uformat.tensor import ELEMENT_SIZES
 
-__all__ = ["Artifact", "open"]
+__all__ = ["Artifact", "Parents", "candidates", "open"]
 
 
 class Artifact(Closing):
@@ -57,6 +57,8 @@ class Artifact(Closing):
         All tiers, base first.
     complete : tuple of str
         Those that are whole here; a cut-off file has fewer.
+    parent : str or None
+        Content root of the artifact that this one is stored as differences from, and needs.
     """
 
     def __init__(self, contents: Contents, threads: int) -> None:
@@ -67,10 +69,12 @@ class Artifact(Closing):
         self.encoding_root = to_text(contents.container.header.encoding_root)
         self.tiers = contents.tiers
         self.complete = contents.complete
+        parent = contents.container.encoding.parent
+        self.parent = None if parent is None else to_text(parent.root)
 
     def close(self) -> None:
-        """Close the file."""
-        self._contents.container.close()
+        """Close the file, and its parent if that was opened for it."""
+        self._contents.close()
 
     def __repr__(self) -> str:
         return (
@@ -116,7 +120,7 @@ class Artifact(Closing):
         number = self._contents.tier_number(tier)
         tensors = self._contents.catalog.tensors
         return tuple(
-            n for n in self._keys if is_complete(self._contents.container, tensors[n], number)
+            n for n in self._keys if is_complete(self._contents.reader, tensors[n], number)
         )
 
     def info(self, name: str, *, steps: bool = False) -> TensorInfo:
@@ -359,6 +363,16 @@ class Artifact(Closing):
         return int(steps.min()), int(steps.max())
 
 
+def candidates(parents: Parents) -> list[Path | Contents]:
+    """Return where parents are looked for, as `Contents.open` takes them."""
+    one = isinstance(parents, str | bytes | os.PathLike | Artifact)
+    given = (parents,) if one else tuple(parents)
+    return [
+        item._contents if isinstance(item, Artifact) else item  # noqa: SLF001 - of this module
+        for item in given
+    ]
+
+
 def _max_errors(stored: StoredTensor) -> tuple[float, ...]:
     parameters = stored.record.parameters
     if not isinstance(parameters, BitplaneParameters):
@@ -374,7 +388,16 @@ def _rms_errors(stored: StoredTensor) -> tuple[float, ...]:
     return (*(relative_error([tier.error], energy) for tier in parameters.tiers), 0.0)
 
 
-def open(path: str | os.PathLike[str] | bytes, *, threads: int | None = None) -> Artifact:  # noqa: A001
+Parents = Path | Artifact | Sequence[Path | Artifact]
+"""Where the artifacts that another one needs may be found."""
+
+
+def open(  # noqa: A001
+    path: str | os.PathLike[str] | bytes,
+    *,
+    parents: Parents = (),
+    threads: int | None = None,
+) -> Artifact:
     """Open a ``.p2u`` file.
 
     A file that is cut off opens as long as its manifest is whole, and one with a damaged page opens
@@ -384,6 +407,9 @@ def open(path: str | os.PathLike[str] | bytes, *, threads: int | None = None) ->
     ----------
     path : str, os.PathLike or bytes
         The file; or its bytes, which are then read where they are.
+    parents : path, Artifact, or sequence of them
+        Where to find the artifact that this one needs, if it is stored as differences, and that
+        one's in turn. Open artifacts stay open. What is not needed is not read.
     threads : int, optional
         How many threads to decode large tensors on; the processor's by default, at most 8.
 
@@ -397,6 +423,9 @@ def open(path: str | os.PathLike[str] | bytes, *, threads: int | None = None) ->
         If it ends inside the manifest.
     CorruptData
         If its header or a root is damaged, or it breaks a rule.
+    ParentMismatch, ParentRequired
+        If there are parents, but not the one that is needed, or not that one's own. Without any it
+        opens too, and what needs the parent raises `ParentRequired` when it is read.
     """
     workers = worker_count(threads)
-    return Artifact(Contents.open(path), workers)
+    return Artifact(Contents.open(path, candidates(parents)), workers)

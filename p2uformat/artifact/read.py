@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import struct
-import threading
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from p2uformat.artifact.catalog import Catalog, Place, StoredFile, StoredTensor
-from p2uformat.chunk import ChunkView, open_chunk
+from p2uformat.artifact.cache import ChunkCache
+from p2uformat.artifact.catalog import (
+    SHARED,
+    Catalog,
+    Place,
+    StoredFile,
+    StoredTensor,
+    parent_required,
+)
+from p2uformat.artifact.lineage import Lineage
+from p2uformat.artifact.undo import block_layers, joined
+from p2uformat.chunk import DIFFERENCES
 from p2uformat.container import Container
 from p2uformat.errors import CorruptData, Incomplete, Malformed, StoreUnavailable
 from p2uformat.floats import FORMATS, FloatFormat
@@ -29,8 +37,6 @@ __all__ = ["BlockReader", "stored_tiers"]
 
 Stored = StoredTensor | StoredFile
 Words = NDArray[np.unsignedinteger]
-_CACHED_CHUNKS: Final = 12
-_CACHED_BYTES: Final = 1 << 25
 # Blocks of so many weights have chunks of their own as a rule (a writer may do otherwise).
 _OWN_CHUNKS: Final = 1 << 17
 _shelf: Final = Shelf(24)  # chunks of the blocks that several threads have at hand
@@ -38,62 +44,27 @@ _shelf: Final = Shelf(24)  # chunks of the blocks that several threads have at h
 _FOREIGN: Final = (ValueError, IndexError, KeyError, OverflowError, TypeError, struct.error)
 
 
-class _ChunkCache:
-    """The chunks with several members opened last: neighbours in a tensor share them.
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A layer, and the reader of the artifact that has it itself.
 
-    Two threads that want the same chunk wait for one decoding.
+    Parameters
+    ----------
+    reader : BlockReader
+        The reader.
+    stored, number, block
+        The layer there.
     """
 
-    def __init__(self, container: Container) -> None:
-        self._container = container
-        self._lock = threading.Lock()
-        self._views: OrderedDict[tuple[int, int], Future[ChunkView]] = OrderedDict()
-        self._bytes = 0
+    reader: BlockReader
+    stored: Stored
+    number: int
+    block: int
 
-    def view(self, page: int, index: int) -> ChunkView:
-        key = page, index
-        with self._lock:
-            known = self._views.get(key)
-            if known is not None:
-                self._views.move_to_end(key)
-            else:
-                mine: Future[ChunkView] = Future()
-                self._views[key] = mine
-                self._bytes += self._container.entry(page, index).length
-        if known is None:
-            return self._load(key, mine)
-        # An error belongs to who met it: each caller adds its own tensor to it.
-        return known.result() if known.exception() is None else self._open(key)
-
-    def _load(self, key: tuple[int, int], mine: Future[ChunkView]) -> ChunkView:
-        try:
-            view = self._open(key)
-        except BaseException as error:
-            self._drop(key)
-            mine.set_exception(error)
-            raise
-        mine.set_result(view)
-        if view.members == 1:
-            self._drop(key)
-        self._shrink()
-        return view
-
-    def _open(self, key: tuple[int, int]) -> ChunkView:
-        entry = self._container.entry(*key)
-        return open_chunk(entry.codec, self._container.chunk(*key))
-
-    def _drop(self, key: tuple[int, int]) -> None:
-        with self._lock:
-            if self._views.pop(key, None) is not None:
-                self._bytes -= self._container.entry(*key).length
-
-    def _shrink(self) -> None:
-        with self._lock:
-            while len(self._views) > _CACHED_CHUNKS or (
-                self._bytes > _CACHED_BYTES and len(self._views) > 1
-            ):
-                key, _ = self._views.popitem(last=False)
-                self._bytes -= self._container.entry(*key).length
+    @property
+    def layer(self) -> tuple[Stored, int, int]:
+        """What its methods take."""
+        return self.stored, self.number, self.block
 
 
 class BlockReader:
@@ -105,12 +76,18 @@ class BlockReader:
         What to read from.
     catalog : Catalog
         Its tensors and files.
+    parent : BlockReader, optional
+        Reads those of the parent that it needs.
     """
 
-    def __init__(self, container: Container, catalog: Catalog) -> None:
+    def __init__(
+        self, container: Container, catalog: Catalog, parent: BlockReader | None = None
+    ) -> None:
         self._container = container
         self._catalog = catalog
-        self._cache = _ChunkCache(container)
+        self._parent = parent
+        self.lineage = None if parent is None else Lineage(parent._catalog)  # noqa: SLF001 - its own kind
+        self._cache = ChunkCache(container)
         self._specs: dict[tuple[int, int], BlockSpec] = {}
         self._digits = tuple(
             tier.digits for tier in container.content.tiers if tier.digits is not None
@@ -121,8 +98,80 @@ class BlockReader:
         """Number of the exact tier."""
         return len(self._digits)
 
-    def payload(self, stored: Stored, layer: int, block: int) -> Buffer:
-        """Return the canonical payload of a layer, from a chunk whose id was checked.
+    def owner(self, stored: Stored, layer: int, block: int) -> Owner:
+        """Return where a layer really is: here, or where the artifact that shares it has it.
+
+        Raises
+        ------
+        CorruptData
+            If a page that would say so is damaged, or the parent does not have it.
+        ParentRequired
+            If the parent is not at hand.
+        """
+        if stored.place(layer, block) is not SHARED:
+            return Owner(self, stored, layer, block)
+        if self._parent is None or self.lineage is None:
+            raise parent_required(self._container)
+        with self._blamed(stored, layer, block):
+            found = self.lineage.shared(stored, layer, block)
+        return self._parent.owner(*found)
+
+    def is_difference(self, stored: Stored, layer: int, block: int) -> bool:
+        """Return whether a layer that this artifact has itself is a difference."""
+        place = stored.place(layer, block)
+        if place is None:
+            return False
+        return self._container.entry(place.page, place.chunk).codec in DIFFERENCES
+
+    def before(self, stored: Stored, layer: int, block: int) -> tuple[BlockReader, Stored]:
+        """Return what a difference is from: a reader, and the tensor or file it belongs to."""
+        if self._parent is None or self.lineage is None:
+            raise parent_required(self._container)
+        with self._blamed(stored, layer, block):
+            return self._parent, self.lineage.same_block(stored, block)
+
+    def holds(self, stored: Stored, block: int, tier: int) -> bool:
+        """Return whether all that a block needs at a tier is here, and in the parent."""
+        seen: set[tuple[int, int, int]] = set()
+        return self._holds(stored, block, stored_tiers(stored, tier), seen)
+
+    def _holds(
+        self, stored: Stored, block: int, layers: Sequence[int], seen: set[tuple[int, int, int]]
+    ) -> bool:
+        for layer in layers:
+            place = stored.place(layer, block)
+            if place is None:
+                return False
+            if place is not SHARED and not self._container.held(place.page, place.chunk):
+                return False
+            shared = place is SHARED
+            if not shared and not self.is_difference(stored, layer, block):
+                continue
+            if self._parent is None or self.lineage is None:
+                return False
+            if shared:
+                found, number, part = self.lineage.shared(stored, layer, block)
+            else:
+                found, number, part = self.lineage.same_block(stored, block), layer, block
+            # A difference below needs all layers up to its own, so all of them are asked for.
+            key = id(found), part, number
+            if key not in seen:
+                seen.add(key)
+                needed = stored_tiers(found, found.record.layer_tier(number))
+                if not self._parent._holds(found, part, needed, seen):  # noqa: SLF001 - its own kind
+                    return False
+        return True
+
+    def sections(self, stored: Stored, layer: int, block: int) -> Sequence[Buffer]:
+        """Return what this artifact's own chunk has of a layer: its parts, or its difference's."""
+        with self.located(stored, layer, block) as place:
+            return self._cache.view(place.page, place.chunk).parts(place.slot)
+
+    def parts(self, stored: Stored, layer: int, block: int) -> Sequence[Buffer]:
+        """Return the pieces of a layer's canonical payload.
+
+        They come from a chunk whose id was checked; a layer that was stored as a difference is
+        compared with its digest as well.
 
         Raises
         ------
@@ -131,6 +180,20 @@ class BlockReader:
         Incomplete
             If the file ends before.
         """
+        own = self.owner(stored, layer, block)
+        if own.reader.is_difference(*own.layer):
+            return block_layers(self, stored, block, layer)[layer]
+        return own.reader.sections(*own.layer)
+
+    def payload(self, stored: Stored, layer: int, block: int) -> Buffer:
+        """Return the canonical payload of a layer; see `parts`."""
+        own = self.owner(stored, layer, block)
+        if own.reader.is_difference(*own.layer):
+            return joined(block_layers(self, stored, block, layer)[layer])
+        return own.reader.own_payload(*own.layer)
+
+    def own_payload(self, stored: Stored, layer: int, block: int) -> Buffer:
+        """Return the payload of a layer that this artifact has itself, and not as a difference."""
         with self.located(stored, layer, block) as place:
             return self._cache.view(place.page, place.chunk).payload(place.slot)
 
@@ -147,14 +210,19 @@ class BlockReader:
     def base(self, stored: StoredTensor, block: int) -> BaseLayer:
         """Return the base layer of a block of a bitplane tensor, its values not yet checked."""
         spec = self.spec(stored, block)
-        with self.located(stored, 0, block) as place:
+        own = self.owner(stored, 0, block)
+        if own.reader.is_difference(*own.layer):
+            with self._blamed(stored, 0, block):
+                return BaseLayer.parse(
+                    spec.format, spec.weights, spec.segments, self.payload(stored, 0, block)
+                )
+        return own.reader.own_base(spec, *own.layer)
+
+    def own_base(self, spec: BlockSpec, stored: Stored, layer: int, block: int) -> BaseLayer:
+        """Return a base layer that this artifact has itself, as one of a block of `spec`."""
+        with self.located(stored, layer, block) as place:
             view = self._cache.view(place.page, place.chunk)
             return view.base(place.slot, spec.format, spec.weights, spec.segments)
-
-    def parts(self, stored: StoredTensor, layer: int, block: int) -> Sequence[Buffer]:
-        """Return the pieces of a layer's payload, from a chunk whose id was checked."""
-        with self.located(stored, layer, block) as place:
-            return self._cache.view(place.page, place.chunk).parts(place.slot)
 
     def digits(self, stored: StoredTensor, block: int, tier: int) -> list[Buffer]:
         """Return the refinement layers of a block up to a tier."""
@@ -261,29 +329,52 @@ class BlockReader:
             rooms.append(_shelf.take(size))
             return rooms[-1][:size].data
 
-        layers = []
+        layers: list[tuple[int, Buffer]] = []
         try:
             for layer in range(tier + 1):
-                with self.located(stored, layer, block) as place:
-                    entry = self._container.entry(place.page, place.chunk)
-                    chunk = self._container.chunk(place.page, place.chunk, room)
-                    layers.append((entry.codec, chunk))
+                own = self.owner(stored, layer, block)
+                layers.append(own.reader.own_chunk(*own.layer, room))
+                if layers[-1][0] in DIFFERENCES:
+                    return False
             return kernels().block(spec, layers, target, out, warm=warm)
         finally:
             for piece in rooms:
                 _shelf.give(piece)
 
+    def own_chunk(
+        self, stored: Stored, layer: int, block: int, room: Callable[[int], memoryview]
+    ) -> tuple[int, Buffer]:
+        """Return the codec of the chunk that holds a layer here, and its bytes."""
+        with self.located(stored, layer, block) as place:
+            codec = self._container.entry(place.page, place.chunk).codec
+            if codec in DIFFERENCES:
+                return codec, b""
+            return codec, self._container.chunk(place.page, place.chunk, room)
+
     def _fill_exact(self, stored: StoredTensor, block: int, out: Words, *, warm: bool) -> None:
         if self._fill_at_once(stored, block, self.exact, None, out, warm=warm):
             return
         spec = self.spec(stored, block)
-        base = self.base(stored, block)
-        digits = self.digits(stored, block, self.exact)
-        rest = self.parts(stored, self.exact, block)
+        base, digits, rest = self._lossy_and_rest(stored, block, self.exact)
         try:
             kernels().exact(spec, base, digits, rest, out)
         except Malformed as error:
             self.blame(stored, block, base, digits, [rest], error)
+
+    def _lossy_and_rest(
+        self, stored: StoredTensor, block: int, tier: int
+    ) -> tuple[BaseLayer, list[Buffer], Sequence[Buffer]]:
+        """Return a block's base layer, its refinements, and the parts of its exact layer if any."""
+        spec = self.spec(stored, block)
+        owners = (self.owner(stored, layer, block) for layer in range(tier + 1))
+        if not any(own.reader.is_difference(*own.layer) for own in owners):
+            rest = self.parts(stored, tier, block) if tier == self.exact else ()
+            return self.base(stored, block), self.digits(stored, block, tier), rest
+        layers = block_layers(self, stored, block, tier)
+        with self._blamed(stored, 0, block):
+            base = BaseLayer.parse(spec.format, spec.weights, spec.segments, joined(layers[0]))
+        digits = [joined(parts) for parts in layers[1 : self.exact]]
+        return base, digits, layers[self.exact] if tier == self.exact else ()
 
     def _fill_tier(
         self,
@@ -298,8 +389,7 @@ class BlockReader:
         if self._fill_at_once(stored, block, tier, target, out, warm=warm):
             return
         spec = self.spec(stored, block)
-        base = self.base(stored, block)
-        digits = self.digits(stored, block, tier)
+        base, digits, _ = self._lossy_and_rest(stored, block, tier)
         try:
             kernels().values(spec, base, digits, target, out)
         except Malformed as error:
@@ -344,6 +434,11 @@ class BlockReader:
         place = stored.place(layer, block)
         if place is None:
             self._catalog.damaged_part(stored, block)
+        if place is SHARED:
+            # What the parent's own bytes lead to is not this artifact's: no chunk here is to blame.
+            with self._blamed(stored, layer, block):
+                yield place
+            return
         try:
             try:
                 yield place
@@ -363,6 +458,19 @@ class BlockReader:
             raise
         except MemoryError as error:
             raise StoreUnavailable("not enough memory", hint="read fewer rows") from error
+
+    @contextmanager
+    def _blamed(self, stored: Stored, layer: int, block: int) -> Iterator[None]:
+        """Add to damage which layer it hits, where no chunk of this artifact holds it."""
+        try:
+            yield
+        except CorruptData as error:
+            raise error.locate(
+                artifact=self._container.file.path,
+                tensor=stored.name,
+                tier=self._container.tiers[stored.record.layer_tier(layer)],
+                elements=stored.geometry.block_range(block),
+            ) from error.__cause__
 
 
 def stored_tiers(stored: Stored, last_tier: int) -> list[int]:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from p2uformat.artifact.catalog import Catalog, StoredFile, StoredTensor
+from p2uformat.artifact.catalog import SHARED, Catalog, StoredFile, StoredTensor
 from p2uformat.artifact.types import Summary, TierSummary
 from p2uformat.container import Container
 from p2uformat.digest import to_text
@@ -75,7 +75,7 @@ class Shares:
         for stored in catalog.everything():
             for layer in range(stored.record.layers):
                 for block, place in enumerate(stored.places(layer)):
-                    if place is None:
+                    if place is None or place is SHARED:
                         continue
                     entry = container.entry(place.page, place.chunk)
                     start, stop = stored.geometry.block_range(block)
@@ -111,7 +111,7 @@ def summarize(
     container: Container, catalog: Catalog, shares: Shares, complete: tuple[str, ...]
 ) -> Summary:
     """Return the figures of a container."""
-    content, header = container.content, container.header
+    content, header, parent = container.content, container.header, container.encoding.parent
     return Summary(
         root=to_text(header.content_root),
         encoding_root=to_text(header.encoding_root),
@@ -122,6 +122,7 @@ def summarize(
         quantized_parameters=content.totals.quantized,
         tiers=_tiers(container, catalog, shares),
         complete=complete,
+        parent=None if parent is None else to_text(parent.root),
     )
 
 

@@ -88,6 +88,8 @@ class Summary:
         Base first.
     complete : tuple of str
         The tiers that are whole here.
+    parent : str or None
+        Content root of the artifact that this one is stored as differences from, and needs.
     """
 
     root: str
@@ -99,6 +101,7 @@ class Summary:
     quantized_parameters: int
     tiers: tuple[TierSummary, ...]
     complete: tuple[str, ...]
+    parent: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Return what becomes JSON."""
@@ -111,6 +114,7 @@ class Summary:
             "parameters": self.parameters,
             "quantized_parameters": self.quantized_parameters,
             "complete": list(self.complete),
+            "parent": self.parent,
             "tiers": [tier.to_dict() for tier in self.tiers],
         }
 
@@ -128,7 +132,7 @@ class Damage:
     elements : tuple of int or None
         Half-open element range of the tensor; bytes of a file's head.
     region : str
-        ``header``, ``root``, ``page``, ``table``, ``chunk``, ``file`` or ``trailing``.
+        ``header``, ``root``, ``page``, ``table``, ``chunk``, ``layer``, ``file`` or ``trailing``.
     offset : int
         Where in the artifact the damaged piece starts.
     expected, got : str

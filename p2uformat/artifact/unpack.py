@@ -11,10 +11,11 @@ from fnmatch import fnmatchcase
 import numpy as np
 from numpy.typing import NDArray
 
-from p2uformat.artifact.catalog import StoredTensor
+from p2uformat.artifact.catalog import StoredTensor, parent_required
 from p2uformat.artifact.complete import is_complete
 from p2uformat.artifact.contents import Contents
 from p2uformat.artifact.formats import converted, float_format
+from p2uformat.artifact.open import Parents, candidates
 from p2uformat.artifact.source import SourceFile, blob, matching_tensor, source_files
 from p2uformat.artifact.types import Progress, UnpackResult
 from p2uformat.container import Output, publish
@@ -49,6 +50,7 @@ def unpack(
     tier: str | None = None,
     tensors: str | Sequence[str] | None = None,
     dtype: str | None = None,
+    parents: Parents = (),
     overwrite: bool = False,
     threads: int | None = None,
     progress: Callback | None = None,
@@ -71,6 +73,8 @@ def unpack(
         Patterns as in a shell, case kept: only tensors that match one. All by default.
     dtype : str, optional
         Float dtype to round float tensors to. The source's by default.
+    parents : path, Artifact, or sequence of them
+        Where to find the artifact that this one needs, as in `open`.
     overwrite : bool
         Whether to replace a file of this name.
     threads : int, optional
@@ -87,6 +91,8 @@ def unpack(
     ------
     Incomplete
         If the file ends before what was asked for.
+    ParentMismatch, ParentRequired
+        If it is stored as differences and the artifact that it needs is not among the parents.
     TensorNotFound, TierNotFound
         If a pattern matches nothing, or there is no such tier.
     CorruptData
@@ -97,7 +103,9 @@ def unpack(
     workers = worker_count(threads)
     target = None if dtype is None else float_format(dtype)
     patterns = _patterns(tensors)
-    with Contents.open(source) as contents:
+    with Contents.open(source, candidates(parents)) as contents:
+        if contents.orphaned:
+            raise parent_required(contents.container)
         exact = contents.reader.exact
         number = exact if tier is None else contents.tier_number(tier)
         files = source_files(contents.reader, contents.catalog, number)
@@ -164,11 +172,10 @@ class _Pool:
 
     def need(self, tensors: Iterable[StoredTensor]) -> None:
         """Find out before any work whether all is here."""
-        container = self.contents.container
-        if container.size == container.header.file_length:
+        if self.contents.tiers[self.tier] in self.contents.complete:
             return
         for stored in tensors:
-            if not is_complete(container, stored, self.tier):
+            if not is_complete(self.contents.reader, stored, self.tier):
                 raise self.contents.incomplete(f"tensor {stored.name!r}", self.tier)
 
 

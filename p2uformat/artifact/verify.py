@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from p2uformat.artifact.catalog import parent_required
 from p2uformat.artifact.contents import Contents, trailing_data
 from p2uformat.artifact.damage import chunk_damage, misplaced_damage
 from p2uformat.artifact.deep import DeepCheck
+from p2uformat.artifact.open import Parents, candidates
 from p2uformat.artifact.types import Damage, Progress, VerifyReport
 from p2uformat.container import Container, StoredChunk, check_chunks, stored_chunks
 from p2uformat.digest import DIGEST_BYTES, from_text, to_text
@@ -25,6 +27,7 @@ def verify(
     deep: bool = False,
     tier: str | None = None,
     expect: str | bytes | None = None,
+    parents: Parents = (),
     threads: int | None = None,
     progress: Callback | None = None,
 ) -> VerifyReport:
@@ -44,6 +47,10 @@ def verify(
         Check this tier and those below it only.
     expect : str or bytes, optional
         The content root that the file must have. Only with it does "ok" mean "the right file".
+    parents : path, Artifact, or sequence of them
+        Where to find the artifact that this one needs, as in `open`. Without it the chunks of this
+        file are checked, and with `deep` it is required. The parent's own chunks are checked only
+        as far as they are read.
     threads : int, optional
         How many threads to use; the processor's by default, at most 8.
     progress : callable, optional
@@ -66,19 +73,32 @@ def verify(
         If it is something else, or newer.
     Incomplete
         If it ends inside the manifest.
+    ParentMismatch, ParentRequired
+        If the parent is not the one that is needed, or there is none and `deep` needs it.
     """
     workers = worker_count(threads)
     expected = None if expect is None else _digest(expect)
     try:
         container = Container.open(path)
+        contents = _contents(container, parents)
     except CorruptData as error:
         return _unreadable(error)
-    with Contents.of(container) as contents:
+    with contents:
         _compare_root(contents.container, expected)
+        if deep and contents.orphaned:
+            raise parent_required(contents.container)
         last = contents.reader.exact if tier is None else contents.tier_number(tier)
         return _Verification(contents, last, workers, progress).run(
             authenticated=expected is not None, deep=deep
         )
+
+
+def _contents(container: Container, parents: Parents) -> Contents:
+    try:
+        return Contents.with_parents(container, candidates(parents))
+    except BaseException:
+        container.close()
+        raise
 
 
 def _digest(expect: str | bytes) -> bytes:
@@ -135,7 +155,7 @@ class _Verification:
         misplaced = misplaced_damage(container, chunks)
         damage += [found for _, found in misplaced]
         wrong = {id(chunk) for chunk, _ in misplaced}
-        held = [c for c in chunks if c.offset + c.length <= container.size and id(c) not in wrong]
+        held = [c for c in chunks if container.held(*c.uses[0]) and id(c) not in wrong]
         missing = len(chunks) - len(held) - len(misplaced)
         check = DeepCheck(self._contents, self._last, self._threads) if deep else None
         self._total = sum(chunk.length for chunk in held) + (check.total if check else 0)
@@ -143,7 +163,7 @@ class _Verification:
         if check is not None:
             damage += check.run(self._advance)
         return VerifyReport(
-            ok=not damage and not missing,
+            ok=not damage and not missing and self._parent_holds(),
             root=to_text(container.header.content_root),
             authenticated=authenticated,
             checked_chunks=len(held),
@@ -152,6 +172,11 @@ class _Verification:
             missing_chunks=missing,
             damage=tuple(damage),
         )
+
+    def _parent_holds(self) -> bool:
+        """Tell whether the parent, if there is one, has the tiers that are asked for."""
+        parent = self._contents.parent
+        return parent is None or self._last < len(parent.complete)
 
     def _whole(self, damage: list[Damage]) -> tuple[str, ...]:
         """Return the tiers that are held whole and undamaged."""

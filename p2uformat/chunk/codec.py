@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-__all__ = ["FIRST_CLASS", "MEMBER", "Codec"]
+__all__ = ["DIFFERENCES", "FIRST_CLASS", "MEMBER", "Codec"]
 
 # A row of the table of a chunk of base layers (7.3).
 MEMBER: Final = np.dtype(
@@ -31,3 +31,18 @@ class Codec(IntEnum):
     SECTIONS = 1
     PLANES = 2
     CLASSES = 3
+    BASE_DIFFERENCE = 16
+    DIGITS_DIFFERENCE = 17
+    EXACT_DIFFERENCE = 18
+    OPAQUE_DIFFERENCE = 19
+
+
+DIFFERENCES: Final = frozenset(
+    {
+        Codec.BASE_DIFFERENCE,
+        Codec.DIGITS_DIFFERENCE,
+        Codec.EXACT_DIFFERENCE,
+        Codec.OPAQUE_DIFFERENCE,
+    }
+)
+"""Codecs whose layers need those of a parent (SPEC.md, 7.4)."""

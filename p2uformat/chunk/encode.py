@@ -14,16 +14,31 @@ from p2uformat.codec.frame import Buffer, build_frame
 from p2uformat.kernels import kernels
 from p2uformat.quant.layers import BaseLayer
 
-__all__ = ["encode_classes", "encode_planes", "encode_raw_or_sections", "encode_sections"]
+__all__ = [
+    "encode_classes",
+    "encode_differences",
+    "encode_planes",
+    "encode_raw_or_sections",
+    "encode_sections",
+]
 
 U8 = NDArray[np.uint8]
 
 
 def encode_sections(members: Sequence[Sequence[bytes]]) -> bytes:
     """Encode layers that are cut into the same number of sections."""
+    return _sections(Codec.SECTIONS, members)
+
+
+def encode_differences(codec: Codec, members: Sequence[Sequence[bytes]]) -> bytes:
+    """Encode differences of layers, each as the sections that `p2uformat.kernels` made of it."""
+    return _sections(codec, members)
+
+
+def _sections(codec: Codec, members: Sequence[Sequence[bytes]]) -> bytes:
     lengths = np.array([[len(part) for part in member] for member in members], "<u4")
     streams = [b"".join(parts) for parts in zip(*members, strict=True)]
-    return build_frame(Codec.SECTIONS, len(members), [lengths.tobytes(), *streams])
+    return build_frame(codec, len(members), [lengths.tobytes(), *streams])
 
 
 def encode_raw_or_sections(payloads: Sequence[bytes]) -> tuple[Codec, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Protocol
@@ -10,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from p2uformat.chunk.codec import FIRST_CLASS, MEMBER, Codec
+from p2uformat.chunk.codec import DIFFERENCES, FIRST_CLASS, MEMBER, Codec
 from p2uformat.codec.frame import Frame, parse_frame
 from p2uformat.errors import LimitExceeded, Malformed, UnsupportedFormat
 from p2uformat.floats import FloatFormat
@@ -37,7 +38,7 @@ class ChunkView(Protocol):
         """Return the canonical payload of one layer."""
 
     def parts(self, slot: int) -> Sequence[Buffer]:
-        """Return the pieces of one layer's payload, which need not be copied together."""
+        """Return the pieces of one layer's payload, or the sections of its difference."""
 
     def base(self, slot: int, fmt: FloatFormat, weights: int, segments: int) -> BaseLayer:
         """Return one base layer; its values are checked by who uses them.
@@ -72,6 +73,7 @@ def open_chunk(codec: int, data: Buffer) -> ChunkView:
         Codec.SECTIONS: _Sections,
         Codec.PLANES: _Planes,
         Codec.CLASSES: _Classes,
+        **dict.fromkeys(DIFFERENCES, _Sections),
     }
     if codec not in views:
         raise UnsupportedFormat(
@@ -86,15 +88,15 @@ def _slot(slot: int, members: int) -> int:
     return slot
 
 
-class _Plain:
+class _Plain(ABC):
     """What holds payloads, whatever they are of."""
 
     def payload(self, slot: int) -> Buffer:
         parts = self.parts(slot)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def parts(self, slot: int) -> Sequence[Buffer]:
-        raise NotImplementedError
+    @abstractmethod
+    def parts(self, slot: int) -> Sequence[Buffer]: ...
 
     def base(self, slot: int, fmt: FloatFormat, weights: int, segments: int) -> BaseLayer:
         return BaseLayer.parse(fmt, weights, segments, self.payload(slot))

@@ -1,6 +1,7 @@
 """The one-file form: header, manifest, location table, chunks (SPEC.md, section 9)."""
 
 from p2uformat.container.header import HEADER_BYTES, Header
+from p2uformat.container.inherit import attach
 from p2uformat.container.layout import Layout, place
 from p2uformat.container.publish import Output, publish
 from p2uformat.container.reader import Container, Page, TableFault
@@ -17,6 +18,7 @@ __all__ = [
     "Page",
     "StoredChunk",
     "TableFault",
+    "attach",
     "check_chunks",
     "place",
     "publish",

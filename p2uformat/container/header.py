@@ -24,6 +24,7 @@ HEADER_BYTES: Final = 128
 _FIELDS: Final = struct.Struct("<8sHHI32s32sIIQQQ")
 _CHECK_BYTES: Final = 16
 _MAJOR: Final = 1
+_PARTIAL: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class Header:
         Entries of the location table.
     minor : int
         Minor version.
+    partial : bool
+        Whether chunks may be missing anywhere, and a bitmap behind the file length says which.
     """
 
     content_root: bytes
@@ -54,6 +57,12 @@ class Header:
     file_length: int
     entries: int
     minor: int = 0
+    partial: bool = False
+
+    @property
+    def bitmap_length(self) -> int:
+        """Bytes behind the file length: of a partial file a bit for each table entry."""
+        return (self.entries + 7) >> 3 if self.partial else 0
 
     def encode(self) -> bytes:
         """Return the 128 bytes."""
@@ -61,7 +70,7 @@ class Header:
             MAGIC,
             _MAJOR,
             self.minor,
-            0,
+            _PARTIAL if self.partial else 0,
             self.content_root,
             self.encoding_root,
             self.content_length,
@@ -92,11 +101,19 @@ class Header:
                 hint="install a newer p2uformat",
             )
         _check_digest(data)
-        if flags:
+        if flags & ~_PARTIAL:
             raise UnsupportedFormat(f"unknown flags {flags:#x}", hint="install a newer p2uformat")
         content_length, encoding_length, manifest, file, entries = lengths
         header = cls(
-            content, encoding, content_length, encoding_length, manifest, file, entries, minor
+            content,
+            encoding,
+            content_length,
+            encoding_length,
+            manifest,
+            file,
+            entries,
+            minor,
+            bool(flags),
         )
         header.check()
         return header

@@ -7,11 +7,12 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Final, Self
 
 from p2uformat.container.header import HEADER_BYTES, Header
 from p2uformat.container.layout import Layout, place
+from p2uformat.container.presence import Presence
 from p2uformat.digest import digest
 from p2uformat.errors import (
     CorruptData,
@@ -26,6 +27,7 @@ from p2uformat.manifest import (
     ContentPage,
     ContentRoot,
     EncodingPage,
+    EncodingPageRef,
     EncodingRoot,
     check_sequence,
 )
@@ -33,6 +35,7 @@ from p2uformat.manifest import (
 __all__ = ["Container", "Page", "TableFault"]
 
 _ENTRY_BYTES: Final = 8
+_EMPTY: Final = EncodingPage((), ())
 Room = Callable[[int], memoryview]
 
 
@@ -50,12 +53,15 @@ class Page:
         None if it or the content page is damaged.
     damage : tuple of DigestMismatch
         What is wrong.
+    inherited : bool
+        Whether it is the parent's, and empty until that is attached.
     """
 
     number: int
     content: ContentPage | None
     encoding: EncodingPage | None
     damage: tuple[DigestMismatch, ...] = ()
+    inherited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +104,14 @@ class Container:
         None if a page is damaged.
     table_faults : tuple of TableFault
         Where the table is wrong.
+    presence : Presence or None
+        Which chunks a partial file holds; None for others.
     """
 
     def __init__(self, file: FileReader | BytesReader) -> None:
         self.file = file
+        self.pages: tuple[Page, ...] = ()
+        self.presence: Presence | None = None
         try:
             self._load()
         except CorruptData as error:
@@ -141,7 +151,8 @@ class Container:
     @property
     def trailing(self) -> int:
         """Bytes behind the end."""
-        return max(self.file.size - self.header.file_length, 0)
+        end = self.header.file_length + self.header.bitmap_length
+        return max(self.file.size - end, 0)
 
     @property
     def tiers(self) -> tuple[str, ...]:
@@ -156,7 +167,16 @@ class Container:
 
     def held(self, page: int, index: int) -> bool:
         """Return whether a chunk lies whole inside the bytes that are here."""
+        if self.presence is not None and not self.presence.holds(self._firsts[page] + index):
+            return False
         return self.offsets[page][index] + self.entry(page, index).length <= self.size
+
+    @property
+    def whole(self) -> bool:
+        """Whether all chunks are here, as far as can be told without reading them."""
+        if self.size < self.header.file_length:
+            return False
+        return self.presence is None or self.presence.whole()
 
     def chunk(self, page: int, index: int, room: Room | None = None) -> bytes | memoryview:
         """Return the bytes of a chunk, checked against its id.
@@ -178,7 +198,7 @@ class Container:
         entry, offset = self.entry(page, index), self.offsets[page][index]
         if not self.held(page, index):
             self._check_bounds(offset, entry.length)
-            raise Incomplete(f"the file ends before the chunk at offset {offset}")
+            raise Incomplete(f"the chunk at offset {offset} is not here")
         data: bytes | memoryview
         if isinstance(self.file, BytesReader):
             data = self.file.view(offset, entry.length)
@@ -221,13 +241,19 @@ class Container:
             damage = (e for page in self.pages for e in page.damage)
             raise next(damage, error) from None
         table = self._read_table(end)
-        encodings = [page.encoding for page in self.pages if page.encoding is not None]
+        self._read_bitmap()
+        encodings = [
+            _EMPTY if page.inherited else page.encoding
+            for page in self.pages
+            if page.inherited or page.encoding is not None
+        ]
         self.layout: Layout | None = None
         self.table_faults: tuple[TableFault, ...] = ()
         if len(encodings) < len(self.pages):
             self.offsets = table
             return
-        self.layout = place(encodings, self.header.manifest_length, len(self.content.tiers))
+        known = [page for page in encodings if page is not None]
+        self.layout = place(known, self.header.manifest_length, len(self.content.tiers))
         if self.layout.end != self.header.file_length:
             raise Malformed(
                 f"chunks end at {self.layout.end}, the file at {self.header.file_length}"
@@ -257,14 +283,18 @@ class Container:
         at = HEADER_BYTES + self.header.content_length + self.header.encoding_length
         pages = []
         for number in range(len(self.content.pages)):
-            pages.append(self._load_page(number, at))
-            at += self.content.pages[number].length + self.encoding.pages[number].length
+            reference = self.encoding.pages[number]
+            if reference is None:
+                pages.append(Page(number, None, None, inherited=True))
+                continue
+            pages.append(self._load_page(number, at, reference))
+            at += self.content.pages[number].length + reference.length
         self.pages = tuple(pages)
         check_sequence(self.content, [page.content for page in pages])
         return at
 
-    def _load_page(self, number: int, at: int) -> Page:
-        content, encoding = self.content.pages[number], self.encoding.pages[number]
+    def _load_page(self, number: int, at: int, encoding: EncodingPageRef) -> Page:
+        content = self.content.pages[number]
         tiers = len(self.content.tiers)
         damage = []
         parsed = parsed_encoding = None
@@ -279,7 +309,9 @@ class Container:
             data = self._checked(at, encoding.length, encoding.digest, "page")
             if parsed is not None:
                 with _located("page", at):
-                    parsed_encoding = EncodingPage.parse(data, parsed, tiers=tiers)
+                    parsed_encoding = EncodingPage.parse(
+                        data, parsed, tiers=tiers, parent=self.encoding.parent is not None
+                    )
         except DigestMismatch as error:
             damage.append(error)
         if parsed_encoding is not None and len(parsed_encoding.chunks) != encoding.chunks:
@@ -291,7 +323,7 @@ class Container:
         return Page(number, parsed, parsed_encoding, tuple(damage))
 
     def _check_extent(self, end: int) -> None:
-        entries = sum(page.chunks for page in self.encoding.pages)
+        entries = sum(self._entries())
         if entries != self.header.entries:
             raise Malformed(f"expected {entries} table entries, got {self.header.entries}")
         if end + _ENTRY_BYTES * entries != self.header.manifest_length:
@@ -300,13 +332,24 @@ class Container:
                 f" the manifest at {self.header.manifest_length}"
             )
 
+    def _entries(self) -> list[int]:
+        """Return the number of table entries of each page."""
+        return [0 if page is None else page.chunks for page in self.encoding.pages]
+
+    def _read_bitmap(self) -> None:
+        self._firsts = list(accumulate(self._entries(), initial=0))
+        header = self.header
+        if header.partial:
+            data = self.file.read(header.file_length, header.bitmap_length)
+            self.presence = Presence.parse(data, header.entries)
+
     def _read_table(self, at: int) -> tuple[tuple[int, ...], ...]:
         table = []
-        for page in self.encoding.pages:
-            data = self.file.read(at, _ENTRY_BYTES * page.chunks)
-            if len(data) != _ENTRY_BYTES * page.chunks:
+        for chunks in self._entries():
+            data = self.file.read(at, _ENTRY_BYTES * chunks)
+            if len(data) != _ENTRY_BYTES * chunks:
                 raise Incomplete("the file ends inside the location table")
-            table.append(struct.unpack(f"<{page.chunks}Q", data))
+            table.append(struct.unpack(f"<{chunks}Q", data))
             at += len(data)
         return tuple(table)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, Final
 
 from p2uformat.container.header import HEADER_BYTES, Header
@@ -67,9 +67,8 @@ def write_artifact(
         output.write(header.encode())
         output.write(manifest.content_root)
         output.write(manifest.encoding_root)
-        for content, encoding in manifest.pages:
-            output.write(content)
-            output.write(encoding)
+        for piece in _pages(manifest):
+            output.write(piece)
         for offsets in layout.offsets:
             output.write(struct.pack(f"<{len(offsets)}Q", *offsets))
         for file, length in tier_spools:
@@ -78,9 +77,16 @@ def write_artifact(
     return container
 
 
+def _pages(manifest: Manifest) -> Iterator[bytes]:
+    """Yield the pages that the file holds itself."""
+    for page in manifest.pages:
+        if page is not None:
+            yield from page
+
+
 def _manifest_bytes(manifest: Manifest, entries: int) -> int:
     roots = len(manifest.content_root) + len(manifest.encoding_root)
-    pages = sum(len(content) + len(encoding) for content, encoding in manifest.pages)
+    pages = sum(map(len, _pages(manifest)))
     return HEADER_BYTES + roots + pages + 8 * entries
 
 

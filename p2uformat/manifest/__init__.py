@@ -8,6 +8,7 @@ from p2uformat.manifest.encoding import (
     EncodingPage,
     EncodingPageRef,
     EncodingRoot,
+    ParentRef,
     RecordLayers,
 )
 from p2uformat.manifest.paginate import PAGE_TARGET, page_bytes, paginate, starts_page
@@ -35,6 +36,7 @@ __all__ = [
     "Manifest",
     "OpaqueParameters",
     "PageRef",
+    "ParentRef",
     "Record",
     "RecordLayers",
     "TensorRecord",

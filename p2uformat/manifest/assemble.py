@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from p2uformat.digest import digest
 from p2uformat.errors import LimitExceeded
 from p2uformat.limits import MAX_PAGES
 from p2uformat.manifest.content import ContentPage, ContentRoot, PageRef
-from p2uformat.manifest.encoding import EncodingPage, EncodingPageRef, EncodingRoot
+from p2uformat.manifest.encoding import EncodingPage, EncodingPageRef, EncodingRoot, ParentRef
 from p2uformat.manifest.parameters import TierSpec
 from p2uformat.manifest.sequence import totals_of
 
@@ -25,7 +25,7 @@ class Manifest:
     content_root, encoding_root : bytes
         The two roots.
     pages : tuple of tuple of bytes
-        For each page number the content page and the encoding page.
+        For each page number the content page and the encoding page; None for an inherited one.
     tiers : int
         Number of tiers.
     chunks : tuple of EncodingPage
@@ -34,15 +34,29 @@ class Manifest:
 
     content_root: bytes
     encoding_root: bytes
-    pages: tuple[tuple[bytes, bytes], ...]
+    pages: tuple[tuple[bytes, bytes] | None, ...]
     tiers: int
     chunks: tuple[EncodingPage, ...]
 
 
 def assemble(
-    tiers: Sequence[TierSpec], pages: Sequence[tuple[ContentPage, EncodingPage]]
+    tiers: Sequence[TierSpec],
+    pages: Sequence[tuple[ContentPage, EncodingPage]],
+    parent: ParentRef | None = None,
+    inherited: Container[bytes] = (),
 ) -> Manifest:
     """Encode pages, and the roots over them.
+
+    Parameters
+    ----------
+    tiers : sequence of TierSpec
+        The ladder.
+    pages : sequence of (ContentPage, EncodingPage)
+        In order.
+    parent : ParentRef, optional
+        The artifact that shared layers and differences need.
+    inherited : container of bytes
+        Digests of its content pages: a page that is one of them and has no chunks is left out.
 
     Raises
     ------
@@ -57,10 +71,15 @@ def assemble(
         for page, data in zip(pages, encoded, strict=True)
     )
     content_root = ContentRoot(tuple(tiers), refs, totals_of([page[0] for page in pages])).encode()
+    left_out = [
+        not page[1].chunks and ref.digest in inherited
+        for page, ref in zip(pages, refs, strict=True)
+    ]
     encoding_refs = tuple(
-        EncodingPageRef(len(data[1]), digest(data[1]), len(page[1].chunks))
-        for page, data in zip(pages, encoded, strict=True)
+        None if out else EncodingPageRef(len(data[1]), digest(data[1]), len(page[1].chunks))
+        for page, data, out in zip(pages, encoded, left_out, strict=True)
     )
-    encoding_root = EncodingRoot(digest(content_root), encoding_refs).encode()
+    encoding_root = EncodingRoot(digest(content_root), encoding_refs, parent=parent).encode()
+    stored = tuple(None if out else data for data, out in zip(encoded, left_out, strict=True))
     chunks = tuple(page[1] for page in pages)
-    return Manifest(content_root, encoding_root, encoded, len(tiers), chunks)
+    return Manifest(content_root, encoding_root, stored, len(tiers), chunks)

@@ -28,12 +28,15 @@ def check_size(data: bytes, limit: int, name: str) -> bytes:
     return data
 
 
-def open_root(data: bytes, name: str, keys: frozenset[str]) -> dict[str, object]:
+def open_root(
+    data: bytes, name: str, keys: frozenset[str], known: Mapping[str, str] | None = None
+) -> dict[str, object]:
     """Return the map of a root whose version and features this reader knows.
 
     Both are looked at before the keys: a newer root may have others, and "newer" is then the
-    verdict that helps.
+    verdict that helps. `known` has the features that are understood, and the key that each adds.
     """
+    known = known or {}
     value = as_map(decode(check_size(data, MAX_ROOT_BYTES, name)), name)
     version = value.get("version")
     if type(version) is not int or version != VERSION:
@@ -41,9 +44,10 @@ def open_root(data: bytes, name: str, keys: frozenset[str]) -> dict[str, object]
     features = [as_text(item, "feature") for item in as_array(value.get("features"), "features")]
     if any(after <= before for before, after in pairwise(f.encode() for f in features)):
         raise Malformed("features: not in ascending order")
-    if features:
-        raise UnsupportedFormat(f"unknown feature {features[0][:40]!r}", hint=_NEWER)
-    return as_map(value, name, keys=keys)
+    for feature in features:
+        if feature not in known:
+            raise UnsupportedFormat(f"unknown feature {feature[:40]!r}", hint=_NEWER)
+    return as_map(value, name, keys=keys | {known[feature] for feature in features})
 
 
 _NEWER: Final = "use a newer reader"

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, Self
 
-from p2uformat.chunk import Codec
+from p2uformat.chunk import DIFFERENCES, Codec
 from p2uformat.digest import DIGEST_BYTES
-from p2uformat.errors import Malformed, UnsupportedFormat
+from p2uformat.errors import LimitExceeded, Malformed, UnsupportedFormat
 from p2uformat.limits import (
     MAX_CHUNK_BYTES,
     MAX_CHUNK_MEMBERS,
+    MAX_DEPTH,
     MAX_PAGE_BYTES,
     MAX_PAGES,
     MAX_ROOT_BYTES,
@@ -27,14 +28,18 @@ __all__ = [
     "EncodingPage",
     "EncodingPageRef",
     "EncodingRoot",
+    "ParentRef",
     "RecordLayers",
 ]
 
 _KEYS: Final = frozenset({"content", "ext", "features", "pages", "version"})
 _CODECS: Final = frozenset(int(codec) for codec in Codec)
 
-RecordLayers = tuple[tuple[tuple[int, int], ...], ...]
-"""``(chunk, slot)`` for each layer of a record, for each of its blocks."""
+_FEATURES: Final = {"difference": "parent"}
+
+Pair = tuple[int, int] | None
+RecordLayers = tuple[tuple[Pair, ...], ...]
+"""``(chunk, slot)`` for each layer of a record, for each of its blocks; None for a shared one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +90,28 @@ class EncodingPage:
     def encode(self) -> bytes:
         """Return the canonical bytes."""
         chunks = [chunk.to_value() for chunk in self.chunks]
-        layers = [list(map(list, layer)) for record in self.layers for layer in record]
+        layers = [
+            [None if pair is None else list(pair) for pair in layer]
+            for record in self.layers
+            for layer in record
+        ]
         value = [chunks, layers, dict(self.ext)]
         return check_size(encode(value), MAX_PAGE_BYTES, "encoding page")
 
     @classmethod
-    def parse(cls, data: bytes, content: ContentPage, *, tiers: int) -> Self:
+    def parse(cls, data: bytes, content: ContentPage, *, tiers: int, parent: bool = False) -> Self:
         """Return the page that `data` encodes for a content page.
+
+        Parameters
+        ----------
+        data : bytes
+            The page.
+        content : ContentPage
+            What it encodes.
+        tiers : int
+            Number of tiers.
+        parent : bool
+            Whether the artifact has a parent: layers may be shared, or differences, only then.
 
         Raises
         ------
@@ -104,12 +124,19 @@ class EncodingPage:
         if any(after[0] < before[0] for before, after in pairwise(chunks)):
             raise Malformed("chunks: tiers do not ascend")
         layers = _layers(items[1], content, chunks)
+        if not parent:
+            _check_alone(chunks, layers)
         ids = _resolve(chunks, content, layers)
         entries = tuple(ChunkEntry(*chunk[:3], id_) for chunk, id_ in zip(chunks, ids, strict=True))
         return cls(entries, layers, as_map(items[2], "ext"))
 
 
 _RawEntry = tuple[int, int, int, bytes | None]
+_ANY: Final = frozenset({int(Codec.RAW), int(Codec.SECTIONS)})
+_OPAQUE: Final = _ANY | {int(Codec.PLANES), int(Codec.OPAQUE_DIFFERENCE)}
+_BASE: Final = _ANY | {int(Codec.CLASSES), int(Codec.BASE_DIFFERENCE)}
+_DIGITS: Final = _ANY | {int(Codec.DIGITS_DIFFERENCE)}
+_EXACT: Final = _ANY | {int(Codec.EXACT_DIFFERENCE)}
 
 
 def _chunk(value: object, tiers: int) -> _RawEntry:
@@ -139,15 +166,13 @@ def _layers(
     )
 
 
-def _layer(
-    value: object, record: Record, number: int, chunks: list[_RawEntry]
-) -> tuple[tuple[int, int], ...]:
+def _layer(value: object, record: Record, number: int, chunks: list[_RawEntry]) -> tuple[Pair, ...]:
     pairs = as_array(value, "layer", length=record.block_count)
     count = len(chunks)
     layer = tuple([_pair(pair, count) for pair in pairs])
     tier = record.layer_tier(number)
     allowed = _codecs(record, number)
-    for chunk in {chunk for chunk, _ in layer}:
+    for chunk in {pair[0] for pair in layer if pair is not None}:
         if chunks[chunk][0] != tier:
             raise Malformed(f"chunk {chunk}: expected tier {tier}, got {chunks[chunk][0]}")
         if chunks[chunk][1] not in allowed:
@@ -157,11 +182,22 @@ def _layer(
 
 def _codecs(record: Record, number: int) -> frozenset[int]:
     if isinstance(record, FileRecord) or record.quantizer == "opaque":
-        return _CODECS - {Codec.CLASSES}
-    return _CODECS - ({Codec.PLANES} if number == 0 else {Codec.PLANES, Codec.CLASSES})
+        return _OPAQUE
+    if number == 0:
+        return _BASE
+    return _EXACT if number == record.layers - 1 else _DIGITS
 
 
-def _pair(value: object, chunks: int) -> tuple[int, int]:
+def _check_alone(chunks: list[_RawEntry], layers: tuple[RecordLayers, ...]) -> None:
+    if any(codec in DIFFERENCES for _, codec, _, _ in chunks):
+        raise Malformed("chunks: differences in an artifact without a parent")
+    if any(None in layer for record in layers for layer in record):
+        raise Malformed("layers: shared ones in an artifact without a parent")
+
+
+def _pair(value: object, chunks: int) -> Pair:
+    if value is None:
+        return None
     if type(value) is list and len(value) == 2:
         chunk, slot = value
         if type(chunk) is int and type(slot) is int:
@@ -179,7 +215,10 @@ def _resolve(
     used = [False] * len(chunks)
     for record, per_layer in zip(content.records, layers, strict=True):
         for number, layer in enumerate(per_layer):
-            for block, (chunk, slot) in enumerate(layer):
+            for block, pair in enumerate(layer):
+                if pair is None:
+                    continue
+                chunk, slot = pair
                 used[chunk] = True
                 if chunks[chunk][1] == Codec.RAW:
                     digest = record.layer_digest(number, block)
@@ -225,6 +264,36 @@ class EncodingPageRef:
 
 
 @dataclass(frozen=True, slots=True)
+class ParentRef:
+    """The artifact that another one needs.
+
+    Parameters
+    ----------
+    root : bytes
+        Its content root.
+    depth : int
+        How many there are at most, one behind the other; its own depth is less.
+    """
+
+    root: bytes
+    depth: int
+
+    def to_value(self) -> list[object]:
+        """Return what is encoded."""
+        return [self.root, self.depth]
+
+    @classmethod
+    def from_value(cls, value: object) -> Self:
+        """Return the reference that `value` describes."""
+        items = as_array(value, "parent", length=2)
+        root = as_bytes(items[0], "parent", length=DIGEST_BYTES)
+        depth = as_int(items[1], "depth", low=1)
+        if depth > MAX_DEPTH:
+            raise LimitExceeded(f"depth: expected at most {MAX_DEPTH} parents, got {depth}")
+        return cls(root, depth)
+
+
+@dataclass(frozen=True, slots=True)
 class EncodingRoot:
     """One way to store a content root.
 
@@ -232,34 +301,43 @@ class EncodingRoot:
     ----------
     content : bytes
         Digest of the content root.
-    pages : tuple of EncodingPageRef
-        One per content page.
+    pages : tuple of EncodingPageRef or None
+        One per content page; None for one that is inherited from the parent.
     ext : mapping
         Additions, kept as they are.
+    parent : ParentRef or None
+        What it needs.
     """
 
     content: bytes
-    pages: tuple[EncodingPageRef, ...]
+    pages: tuple[EncodingPageRef | None, ...]
     ext: Mapping[str, object] = field(default_factory=dict)
+    parent: ParentRef | None = None
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
-        value = {
+        value: dict[str, object] = {
             "content": self.content,
             "ext": dict(self.ext),
-            "features": [],
-            "pages": [page.to_value() for page in self.pages],
+            "features": [] if self.parent is None else ["difference"],
+            "pages": [None if page is None else page.to_value() for page in self.pages],
             "version": VERSION,
         }
+        if self.parent is not None:
+            value["parent"] = self.parent.to_value()
         return check_size(encode(value), MAX_ROOT_BYTES, "encoding root")
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
         """Return the root that `data` encodes."""
-        value = open_root(data, "encoding root", _KEYS)
+        value = open_root(data, "encoding root", _KEYS, _FEATURES)
         pages = as_array(value["pages"], "pages", limit=MAX_PAGES)
-        return cls(
+        root = cls(
             as_bytes(value["content"], "content", length=DIGEST_BYTES),
-            tuple(EncodingPageRef.from_value(page) for page in pages),
+            tuple(None if page is None else EncodingPageRef.from_value(page) for page in pages),
             as_map(value["ext"], "ext"),
+            ParentRef.from_value(value["parent"]) if "parent" in value else None,
         )
+        if root.parent is None and None in root.pages:
+            raise Malformed("pages: inherited ones in an artifact without a parent")
+        return root

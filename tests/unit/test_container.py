@@ -58,7 +58,7 @@ def resealed(offset, data):
         (HEADER.encode()[:8] + b"\2" + HEADER.encode()[9:], UnsupportedFormat),
         (resealed(8, b"\2"), UnsupportedFormat),
         (resealed(8, b"\0"), UnsupportedFormat),
-        (resealed(12, b"\1"), UnsupportedFormat),
+        (resealed(12, b"\2"), UnsupportedFormat),
         (resealed(80, struct.pack("<I", (1 << 18) + 1)), LimitExceeded),
         (resealed(96, b"\xff" * 8), LimitExceeded),
         (resealed(88, struct.pack("<Q", 401)), Malformed),
