@@ -1,6 +1,7 @@
 """Where a folder is unpacked to, and what is damaged."""
 
 import errno
+import os
 import struct
 from pathlib import Path
 
