@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from p2uformat.artifact.pack import pack
     from p2uformat.artifact.types import (
         Damage,
+        FileInfo,
         Progress,
         Summary,
         TensorInfo,
@@ -60,6 +61,7 @@ __all__ = [
     "Damage",
     "DestinationExists",
     "DigestMismatch",
+    "FileInfo",
     "Incomplete",
     "InvalidArgument",
     "InvalidSource",
@@ -96,6 +98,7 @@ __all__ = [
 _HOMES: Final = {
     "Artifact": "artifact.open",
     "Damage": "artifact.types",
+    "FileInfo": "artifact.types",
     "Progress": "artifact.types",
     "Summary": "artifact.types",
     "TensorInfo": "artifact.types",

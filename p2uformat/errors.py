@@ -160,8 +160,8 @@ class CorruptData(P2UError):
 
     Attributes
     ----------
-    artifact, tensor, tier : str or None
-        What was being read.
+    artifact, file, tensor, tier : str or None
+        What was being read; `file` is a path in the artifact.
     elements : tuple of int or None
         Half-open element range of the tensor.
     region : str or None
@@ -187,9 +187,11 @@ class CorruptData(P2UError):
         offset: int | None = None,
         expected: str | None = None,
         got: str | None = None,
+        file: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.artifact = artifact
+        self.file = file
         self.tensor = tensor
         self.tier = tier
         self.elements = elements

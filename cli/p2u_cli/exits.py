@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 from p2u_cli.escape import defuse
 
 # The facts that every report of damage has, present (as null) even where nothing is known.
-DAMAGE_FACTS = ("tensor", "tier", "elements", "region", "offset", "expected", "got")
+DAMAGE_FACTS = ("file", "tensor", "tier", "elements", "region", "offset", "expected", "got")
 
 REPORT_HINT = (
     "this is a mistake in p2u: please report it, with the output of the same command "

@@ -17,6 +17,9 @@ def inspect(
     artifact: options.ArtifactPath,
     *,
     tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor too.")] = False,
+    files: Annotated[
+        bool, typer.Option("--files", help="List every file that was packed too.")
+    ] = False,
     as_json: options.Json = False,
 ) -> int:
     """Show the tiers of an artifact, their sizes and errors.
@@ -29,6 +32,7 @@ def inspect(
     Examples:
       p2u inspect model.p2u
       p2u inspect model.p2u --tensors
+      p2u inspect model.p2u --files
       p2u inspect model.p2u --json
     """  # noqa: D301 - the parser folds paragraphs that do not begin with \b
     import p2uformat
@@ -37,7 +41,7 @@ def inspect(
         if as_json:
             output.write_json(_document(opened, tensors=tensors))
         else:
-            output.write_text(_text(artifact, opened, tensors=tensors))
+            output.write_text(_text(artifact, opened, tensors=tensors, files=files))
     return 0
 
 
@@ -45,12 +49,13 @@ def _document(artifact: "Artifact", *, tensors: bool) -> dict[str, Any]:
     document = artifact.summary.to_dict()
     document["complete"] = artifact.complete
     document["metadata"] = artifact.metadata
+    document["files"] = [file.to_dict() for file in artifact.files]
     if tensors:
         document["tensors"] = [artifact.info(name).to_dict() for name in artifact.keys()]  # noqa: SIM118 - the documented order
     return document
 
 
-def _text(path: str, artifact: "Artifact", *, tensors: bool) -> str:
+def _text(path: str, artifact: "Artifact", *, tensors: bool, files: bool) -> str:
     from p2u_cli import render
 
     complete = render.completeness(artifact.tiers, artifact.complete)
@@ -61,6 +66,8 @@ def _text(path: str, artifact: "Artifact", *, tensors: bool) -> str:
         *render.metadata_facts(artifact.metadata),
     ]
     text = render.facts(rows) + "\n" + render.tier_table(artifact.summary)
+    if files:
+        text += "\n" + render.file_table(artifact.files)
     if tensors:
         infos = [artifact.info(name) for name in artifact.keys()]  # noqa: SIM118 - the documented order
         text += "\n" + render.tensor_table(infos, artifact.tiers)

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
 
 def pack(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="The .safetensors file to pack.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SRC",
+            help="The .safetensors file to pack, or the folder of a model: all its files, links "
+            "followed, but not .git and .cache.",
+        ),
+    ],
     destination: Annotated[
         str, typer.Argument(metavar="DST.p2u", help="The artifact to write; appears when whole.")
     ],
@@ -56,20 +63,31 @@ def pack(
             show_default=False,
         ),
     ] = None,
+    sha256: Annotated[
+        bool,
+        typer.Option(
+            "--sha256", help="Record the SHA-256 of each file too, to compare with what hubs say."
+        ),
+    ] = False,
     overwrite: options.Overwrite = False,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> int:
-    """Pack a .safetensors file into one .p2u artifact.
+    """Pack a .safetensors file, or a folder with a model, into one .p2u artifact.
 
     Each tier adds to the ones before it, and the last one, exact, gives the source back bit for
     bit, so one file serves every precision. The destination appears under its name only when it
     is whole; whatever fails, no part of it stays there.
 
+    Of a folder, small files travel from the first tier on; weights in other formats than
+    safetensors, and other files above 16 MiB, in the last. A tensor whose name several files have
+    is called path:name.
+
     \b
     Examples:
       p2u pack model.safetensors model.p2u
       p2u pack model.safetensors model.p2u --base-bits 4.5 --set '*.bias=exact'
+      p2u pack models/minilm minilm.p2u --sha256
       p2u pack v2.safetensors v2.p2u --parent v1.p2u --json
     """  # noqa: D301 - the parser folds paragraphs that do not begin with \b
     names = options.names(tiers, "--tiers")
@@ -84,6 +102,7 @@ def pack(
             base_bits=base_bits,
             overrides=overrides or None,
             parent=parent,
+            sha256=sha256,
             overwrite=overwrite,
             threads=threads,
             progress=callback,

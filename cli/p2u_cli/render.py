@@ -9,7 +9,7 @@ from p2u_cli.escape import defuse, escape
 from p2u_cli.table import aligned
 
 if TYPE_CHECKING:
-    from p2uformat import Damage, Summary, TensorInfo, TierSummary
+    from p2uformat import Damage, FileInfo, Summary, TensorInfo, TierSummary
 
 TIER_HEADINGS = (
     "tier",
@@ -103,9 +103,30 @@ def _tensor_row(tensor: "TensorInfo") -> list[str]:
     ]
 
 
+def file_table(files: Sequence["FileInfo"]) -> str:
+    """Return a row per file: its size, from which tier on it is there, its digests."""
+    both = any(file.sha256 for file in files)
+    headings = ["file", "layout", "tier", "digest", *(["sha256"] if both else []), "bytes"]
+    rows = [_file_row(file, both=both) for file in files]
+    return aligned(headings, rows, left=len(headings) - 1, width=_width())
+
+
+def _file_row(file: "FileInfo", *, both: bool) -> list[str]:
+    return [
+        escape(file.path),
+        escape(file.layout),
+        escape(file.tier),
+        escape(file.digest),
+        *([file.sha256 or ""] if both else []),
+        f"{file.bytes:,}",
+    ]
+
+
 def damage_line(damage: "Damage") -> str:
     """Return one line that says what is damaged, where it lies, and how it was seen."""
     where = []
+    if damage.file is not None:
+        where.append(f"file {escape(damage.file)}")
     if damage.tensor is not None:
         where.append(f"tensor {escape(damage.tensor)}")
     if damage.tier is not None:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 def unpack(
     artifact: options.ArtifactPath,
     destination: Annotated[
-        str, typer.Argument(metavar="OUT", help="The .safetensors file to write.")
+        str,
+        typer.Argument(
+            metavar="OUT", help="The .safetensors file to write, or the folder, if it was one."
+        ),
     ],
     *,
     tier: Annotated[
@@ -31,7 +34,8 @@ def unpack(
         list[str] | None,
         typer.Option(
             metavar="GLOB",
-            help="Only the tensors whose names match; may be given several times.",
+            help="Only the tensors whose names match, and the files that have some; may be "
+            "given several times.",
             show_default=False,
         ),
     ] = None,
@@ -48,16 +52,21 @@ def unpack(
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> int:
-    """Rebuild a .safetensors file from an artifact.
+    """Rebuild a .safetensors file, or a folder with a model, from an artifact.
 
     Every chunk is checked before it is decoded. The whole artifact at the exact tier gives the
     source file back byte for byte. A truncated artifact gives every tier that it holds whole.
     The destination appears under its name only when it is whole.
 
+    OUT is a folder if the artifact has several files or others than weights, and if it ends in a
+    slash. Below the exact tier its files are the safetensors files at that tier, and those others
+    that travel up to it.
+
     \b
     Examples:
       p2u unpack model.p2u model.safetensors
       p2u unpack model.p2u small.safetensors --tier q4 --dtype BF16
+      p2u unpack minilm.p2u models/minilm/
       p2u unpack model.p2u layer0.safetensors --tensors '*.layer.0.*'
     """  # noqa: D301 - the parser folds paragraphs that do not begin with \b
     import p2uformat
@@ -83,12 +92,15 @@ def unpack(
 def _text(result: "UnpackResult") -> str:
     from p2u_cli import render
 
+    folder = result.files != 1 or bool(result.left_out)
     same = "identical, bit for bit" if result.identical else "not identical"
     rows = [
         ("unpacked", escape(str(result.path))),
         ("tier", escape(result.tier)),
+        *([("files", f"{result.files:,}")] if folder else []),
         ("tensors", f"{result.tensors:,}"),
         ("size", f"{result.bytes:,} bytes"),
         ("source", same),
+        *(("left out", escape(path)) for path in result.left_out),
     ]
     return render.facts(rows)

@@ -31,6 +31,7 @@ def chunk_damage(contents: Contents, bad: BadChunk) -> list[Damage]:
                     bad.chunk.id.hex(),
                     bad.got.hex(),
                     DigestMismatch.code,
+                    None if isinstance(record, TensorRecord) else record.path,
                 )
             )
     return found

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from p2uformat.artifact.blockcheck import BlockCheck, BlockResult, Finding, Stage
 from p2uformat.artifact.catalog import StoredFile, StoredTensor
@@ -18,31 +19,44 @@ from p2uformat.parallel import MOST_ENCODERS, ordered_map
 __all__ = ["DeepCheck"]
 
 
-@dataclass(slots=True)
 class _FileCheck:
-    """The digest of a source file, taken along while its pieces pass by."""
+    """The digests of a source file, taken along while its pieces pass by."""
 
-    stored: StoredFile
-    hasher: Hasher = field(default_factory=Hasher)
-    size: int = 0
-    whole: bool = True
+    def __init__(self, stored: StoredFile) -> None:
+        self.stored = stored
+        self.whole = True
+        self._blake3 = Hasher()
+        self._sha256 = None if stored.record.sha256 is None else hashlib.sha256()
+        self._size = 0
 
     def add(self, result: BlockResult) -> None:
         if result.data is None:
             self.whole = False
         elif self.whole:
-            self.hasher.update(result.data)
-            self.size += len(result.data)
+            self._blake3.update(result.data)
+            if self._sha256 is not None:
+                self._sha256.update(result.data)
+            self._size += len(result.data)
 
     def findings(self) -> list[Finding]:
         record = self.stored.record
-        got = self.hasher.digest()
-        if not self.whole or (got == record.digest and self.size == record.size):
+        if not self.whole:
             return []
-        damage = Damage(
-            None, None, None, "file", 0, record.digest.hex(), got.hex(), DigestMismatch.code
-        )
-        return [Finding(Stage.FILE, damage)]
+        found = []
+        got = self._blake3.digest()
+        if got != record.digest or self._size != record.size:
+            found.append(_differs(record.path, record.digest, got))
+        if self._sha256 is not None and record.sha256 is not None:
+            got = self._sha256.digest()
+            if got != record.sha256:
+                found.append(_differs(record.path, record.sha256, got))
+        return found
+
+
+def _differs(path: str, expected: bytes, got: bytes) -> Finding:
+    code = DigestMismatch.code
+    damage = Damage(None, None, None, "file", 0, expected.hex(), got.hex(), code, path)
+    return Finding(Stage.FILE, damage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +64,7 @@ class _Job:
     stored: StoredTensor | StoredFile
     block: int
     file: _FileCheck | None
+    again: bool = False  # for another file, which lists the same tensor
 
 
 class DeepCheck:
@@ -72,6 +87,7 @@ class DeepCheck:
 
     def __init__(self, contents: Contents, last: int, threads: int) -> None:
         self._contents = contents
+        self._last = last
         self._exact = last == contents.reader.exact
         self._threads = min(threads, MOST_ENCODERS)  # it encodes each block again
         self._check = BlockCheck(contents, last)
@@ -85,7 +101,7 @@ class DeepCheck:
         files = [_FileCheck(f) for f in self._contents.catalog.files.values() if f in self._scope]
         jobs = self._jobs(files)
         for job, result in ordered_map(self._run, jobs, self._threads):
-            self._findings += result.findings
+            self._findings += () if job.again else map(self._named(job), result.findings)
             if job.file is not None:
                 job.file.add(result)
             if result.step is not None and job.stored.name is not None:
@@ -101,18 +117,22 @@ class DeepCheck:
     def _run(self, job: _Job) -> tuple[_Job, BlockResult]:
         return job, self._check.run(job.stored, job.block)
 
+    def _named(self, job: _Job) -> Callable[[Finding], Finding]:
+        """Return what adds to a finding the file whose own bytes it is in."""
+        if isinstance(job.stored, StoredTensor):
+            return lambda finding: finding
+        path = job.stored.record.path
+        return lambda finding: replace(finding, damage=replace(finding.damage, file=path))
+
     def _jobs(self, files: list[_FileCheck]) -> Iterator[_Job]:
         """Yield files as they are rebuilt, then the tensors that are in none."""
         done: set[str | None] = set()
         for file in files:
             yield from (_Job(file.stored, block, file) for block in range(file.stored.blocks))
             for stored in self._tensors_of(file):
-                # A tensor that two files list is decoded once, for the first.
-                if stored.name not in done and stored in self._scope:
-                    yield from (_Job(stored, block, file) for block in range(stored.blocks))
-                    done.add(stored.name)
-                else:
-                    file.whole = False
+                again = stored.name in done
+                yield from (_Job(stored, block, file, again) for block in range(stored.blocks))
+                done.add(stored.name)
         for rest in self._scope:
             if isinstance(rest, StoredTensor) and rest.name not in done:
                 yield from (_Job(rest, block, None) for block in range(rest.blocks))
@@ -123,13 +143,18 @@ class DeepCheck:
         try:
             head = read_head(contents.reader, file.stored)
             rows = head.tensors if head is not None else ()
-            return [matching_tensor(contents.catalog, row) for row in rows]
+            path = file.stored.record.path
+            tensors = [matching_tensor(contents.catalog, path, row) for row in rows]
         except (DigestMismatch, Incomplete):  # a chunk or a page, and reported as such
             file.whole = False
         except CorruptData as error:
             file.whole = False
             error.region = error.region or "file"
             self._findings.append(Finding(Stage.FILE, Damage.of(error, "file")))
+        else:
+            if all(stored.record.layer_tier(0) <= self._last for stored in tensors):
+                return tensors
+            file.whole = False  # what is above the last tier is not looked at
         return []
 
     def _check_bounds(self, stored: StoredTensor, step: int) -> None:

@@ -8,8 +8,10 @@ from itertools import islice
 
 import numpy as np
 
+from p2uformat.artifact.blobs import FilePlan, encode_text
 from p2uformat.artifact.options import Policy
 from p2uformat.artifact.plan import ALONE, GROUP, BlockPlan, TensorPlan
+from p2uformat.artifact.records import tensor_records
 from p2uformat.artifact.spool import Spools
 from p2uformat.artifact.statistics import TensorSums
 from p2uformat.chunk import (
@@ -25,20 +27,15 @@ from p2uformat.kernels import kernels
 from p2uformat.limits import MAX_RECORD_BLOCKS
 from p2uformat.manifest import (
     PAGE_TARGET,
-    BitplaneParameters,
     ChunkEntry,
     ContentPage,
     EncodingPage,
-    FileRecord,
-    OpaqueParameters,
     Record,
-    TensorRecord,
     page_bytes,
     starts_page,
 )
 from p2uformat.parallel import ordered_map
 from p2uformat.quant.bitplane import BlockLayers, BlockSpec
-from p2uformat.tensor import Geometry
 from p2uformat.wire import encode as encode_value
 
 __all__ = ["Encoder"]
@@ -60,6 +57,15 @@ class EncodedBlock:
     layers: BlockLayers | None
     sums: TensorSums | None
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What blocks that travel as they are have in common if they share chunks."""
+
+    tier: int
+    width: int  # of an element
+    text: bool = False  # with repeats that are worth finding
 
 
 @dataclass(slots=True)
@@ -101,7 +107,9 @@ class Encoder:
         self._threads = threads
         self._page = _Page()
         self._ladders: dict[int, _Pending] = {}  # by number of planes
-        self._opaque: dict[int, _Pending] = {}  # by element size
+        self._whole: dict[_Kind, _Pending] = {}
+        # Where layers that share chunks lie, by their digests: equal ones are stored once.
+        self._known: dict[bytes, list[Place | None]] = {}
 
     def tensors(
         self, plans: Sequence[TensorPlan], read: Callable[[TensorPlan, BlockPlan], bytes]
@@ -143,20 +151,42 @@ class Encoder:
                 sums.add(done.sums)
             yield block.weights * plan.geometry.element_size
         blocks = [block.digest for block in plan.blocks]
-        for record, first in _tensor_records(plan, blocks, digests, sums, self._policy):
+        for record, first in tensor_records(plan, blocks, digests, sums, self._policy):
             self._add(record, places[first : first + record.block_count])
 
-    def file(self, record: Callable[[bytes], FileRecord], blob: bytes, geometry: Geometry) -> None:
-        """Add a file's record; its blob travels like an opaque tensor of bytes."""
-        pieces = [blob[slice(*geometry.block_range(i))] for i in range(geometry.blocks())]
-        made = record(b"".join(digest(piece) for piece in pieces))
-        self._before(made.key[1], len(pieces))
-        plan = TensorPlan(made.path, geometry, None, 1, 0, 0.0, 1.0)
-        places = []
-        for piece in pieces:
-            done = _encode_opaque(piece, 1, alone=False)
-            places.append(self._place(done, plan))
-        self._add(made, places)
+    def files(self, plans: Sequence[FilePlan], *, text: bool) -> Iterator[int]:
+        """Encode files, in the order of their paths; yield the bytes of each block once it is done.
+
+        Parameters
+        ----------
+        plans : sequence of FilePlan
+            What was planned.
+        text : bool
+            Whether to look for repeats in blobs, as weights have none.
+        """
+
+        def work(item: tuple[FilePlan, int]) -> EncodedBlock:
+            plan, block = item
+            data = plan.read(block)
+            if digest(data) != plan.blocks[block]:
+                raise StoreUnavailable(
+                    f"file {plan.member.path!r} changed while it was read",
+                    hint="pack again when nothing writes to the source",
+                )
+            alone = len(plan.blocks) > MAX_RECORD_BLOCKS
+            return _encode_opaque(data, 1, alone=alone, text=text)
+
+        items = ((plan, block) for plan in plans for block in range(len(plan.blocks)))
+        results = ordered_map(work, items, self._threads)
+        for plan in plans:
+            self._before(plan.member.path.encode(), len(plan.blocks))
+            places = []
+            for done in islice(results, len(plan.blocks)):
+                places.append(self._place_whole(done, _Kind(plan.tier, 1, text=text)))
+                start, stop = plan.geometry.block_range(len(places) - 1)
+                yield stop - start
+            for record, first in plan.records():
+                self._add(record, places[first : first + record.block_count])
 
     def finish(self) -> list[tuple[ContentPage, EncodingPage]]:
         """Close the last page and return all of them."""
@@ -190,24 +220,42 @@ class Encoder:
 
     def _place(self, done: EncodedBlock, plan: TensorPlan) -> list[Place | None]:
         """Store a block's chunks, or let its layers wait for a group."""
-        if done.chunks:
-            # A ladder has a chunk per tier; what is opaque has one, in the base tier.
+        if done.layers is None and plan.fmt is None:
+            return self._place_whole(done, _Kind(0, plan.geometry.element_size))
+        if done.layers is None:
             return [
                 (self._spools.add(tier, codec, data, name), 0)
                 for tier, (codec, data, name) in enumerate(done.chunks)
             ]
-        places: list[Place | None] = [None] * max(len(done.digests), 1)
-        if done.layers is not None:
+        assert plan.fmt is not None
+        # Equal layers of tensors that are rebuilt alike: one place serves them all.
+        known = self._places((plan.fmt.name, plan.planes), done.digests)
+        if not known:
             group = self._ladders.setdefault(plan.planes, _Pending())
             self._room(group, len(done.layers.base.symbols), GROUP)
             group.layers.append(done.layers)
             group.rows.append(plan.row)
-        else:
-            group = self._opaque.setdefault(plan.geometry.element_size, _Pending())
+            group.places.append(known)
+            known.extend([None] * len(done.digests))
+        return known
+
+    def _place_whole(self, done: EncodedBlock, kind: _Kind) -> list[Place | None]:
+        """Store the chunk of a block that travels as it is, or let the block wait for others."""
+        if done.chunks:
+            ((codec, data, name),) = done.chunks
+            return [(self._spools.add(kind.tier, codec, data, name), 0)]
+        known = self._places(kind, done.digests)
+        if not known:
+            group = self._whole.setdefault(kind, _Pending())
             self._room(group, len(done.payload), _OPAQUE_GROUP)
             group.payloads.append(done.payload)
-        group.places.append(places)
-        return places
+            group.places.append(known)
+            known.append(None)
+        return known
+
+    def _places(self, kind: object, digests: tuple[bytes, ...]) -> list[Place | None]:
+        """Return where equal layers lie, an empty list to be filled if these are the first."""
+        return self._known.setdefault(digest(repr(kind).encode() + b"".join(digests)), [])
 
     def _room(self, group: _Pending, size: int, limit: int) -> None:
         if group.places and (group.size + size > limit or len(group.places) >= _GROUP_MEMBERS):
@@ -224,10 +272,10 @@ class Encoder:
                     for slot, places in enumerate(group.places):
                         places[tier] = (entry, slot)
             _clear(group)
-        for width, group in self._opaque.items():
+        for kind, group in self._whole.items():
             if group.payloads:
-                codec, data = encode_planes(width, group.payloads)
-                entry = self._spools.add(0, codec, data, digest(data))
+                codec, data = _whole_chunk(kind.width, group.payloads, text=kind.text)
+                entry = self._spools.add(kind.tier, codec, data, digest(data))
                 for slot, places in enumerate(group.places):
                     places[0] = (entry, slot)
             _clear(group)
@@ -273,12 +321,16 @@ def block_spec(plan: TensorPlan, weights: int, digits: tuple[int, ...]) -> Block
     return BlockSpec(plan.fmt, weights, plan.segment, plan.planes, digits, deltas)
 
 
-def _encode_opaque(data: bytes, size: int, *, alone: bool) -> EncodedBlock:
+def _encode_opaque(data: bytes, size: int, *, alone: bool, text: bool = False) -> EncodedBlock:
     name = digest(data)
     if alone or len(data) >= _OPAQUE_ALONE:
-        chunk = _named(*encode_planes(size, [data]), name)
+        chunk = _named(*_whole_chunk(size, [data], text=text), name)
         return EncodedBlock((name,), (chunk,), None, None, b"")
     return EncodedBlock((name,), (), None, None, data)
+
+
+def _whole_chunk(width: int, payloads: list[bytes], *, text: bool) -> Encoded:
+    return encode_text(payloads) if text else encode_planes(width, payloads)
 
 
 def _named(codec: int, data: bytes, payload: bytes) -> tuple[int, bytes, bytes]:
@@ -295,38 +347,6 @@ def _ladder_chunks(layers: Sequence[BlockLayers], rows: Sequence[int]) -> tuple[
     ]
     exact = encode_sections([block.exact.sections() for block in layers])
     return ((Codec.CLASSES, base), *middle, (Codec.SECTIONS, exact))
-
-
-def _tensor_records(
-    plan: TensorPlan,
-    blocks: list[bytes],
-    digests: list[tuple[bytes, ...]],
-    sums: TensorSums,
-    policy: Policy,
-) -> Iterator[tuple[TensorRecord, int]]:
-    """Yield a tensor's records and the number of each one's first block."""
-    geometry = plan.geometry
-    parameters: OpaqueParameters | BitplaneParameters
-    if plan.fmt is None:
-        parameters = OpaqueParameters(0, geometry.elements * geometry.element_size)
-    else:
-        parameters = sums.parameters(plan.segment, plan.planes, policy.digits)
-    for first in range(0, max(len(blocks), 1), MAX_RECORD_BLOCKS):
-        part = slice(first, first + MAX_RECORD_BLOCKS)
-        layers = () if plan.fmt is None else tuple(map(b"".join, zip(*digests[part], strict=True)))
-        yield (
-            TensorRecord(
-                plan.name,
-                first,
-                geometry.dtype,
-                geometry.shape,
-                "opaque" if plan.fmt is None else "bitplane",
-                parameters,
-                b"".join(blocks[part]),
-                layers,
-            ),
-            first,
-        )
 
 
 def _encoding_page(page: _Page, order: Callable[[ChunkEntry], tuple[int, int]]) -> EncodingPage:

@@ -16,9 +16,9 @@ from p2uformat.artifact.contents import Contents, Path
 from p2uformat.artifact.formats import DTypeLike, converted, float_format, target_format
 from p2uformat.artifact.load import allocate_all, given, load_blocks
 from p2uformat.artifact.rows import allocate, fitting, row_range
-from p2uformat.artifact.source import SourceFile, source_files
-from p2uformat.artifact.summary import Shares, bound, relative_error, summarize
-from p2uformat.artifact.types import Summary, TensorInfo
+from p2uformat.artifact.source import SourceFile, file_info, source_files, tensor_names
+from p2uformat.artifact.summary import Shares, max_errors, rms_errors, summarize
+from p2uformat.artifact.types import FileInfo, Summary, TensorInfo
 from p2uformat.closing import Closing
 from p2uformat.digest import to_text
 from p2uformat.errors import (
@@ -28,7 +28,6 @@ from p2uformat.errors import (
     TierNotFound,
 )
 from p2uformat.floats import FloatFormat
-from p2uformat.manifest import BitplaneParameters
 from p2uformat.parallel import for_each, worker_count
 from p2uformat.tensor import ELEMENT_SIZES
 
@@ -98,7 +97,7 @@ class Artifact(Closing):
 
     @cached_property
     def metadata(self) -> dict[str, str]:
-        """The free texts of the source file.
+        """The free texts of the source file; of several files, those of the first.
 
         Raises
         ------
@@ -108,10 +107,17 @@ class Artifact(Closing):
         heads = [source.head for source in self._sources if source.head is not None]
         return dict(heads[0].metadata) if heads else {}
 
-    def keys(self) -> tuple[str, ...]:
-        """Return the tensors' names, in the order of the source file.
+    @cached_property
+    def files(self) -> tuple[FileInfo, ...]:
+        """The source's files, in the order of their paths."""
+        tiers, stored = self.tiers, self._contents.catalog.files
+        return tuple(file_info(stored[path].record, tiers) for path in stored)
 
-        Where its head is damaged or not here, in the order of their bytes.
+    def keys(self) -> tuple[str, ...]:
+        """Return the tensors' names, in the order of the source's files.
+
+        A name that several files have comes with the path, as ``path:name``. Where a head is
+        damaged or not here, in the order of their bytes.
         """
         return self._keys
 
@@ -152,8 +158,8 @@ class Artifact(Closing):
             parameters=stored.geometry.elements,
             bytes=stored.geometry.elements * size,
             stored=tuple(round(share) for share in shares),
-            max_error=_max_errors(stored) or zeros,
-            rms_error=_rms_errors(stored) or zeros,
+            max_error=max_errors(stored) or zeros,
+            rms_error=rms_errors(stored) or zeros,
             steps=self._steps(stored) if steps else None,
         )
 
@@ -339,13 +345,12 @@ class Artifact(Closing):
 
     @cached_property
     def _keys(self) -> tuple[str, ...]:
-        tensors = self._contents.catalog.tensors
+        catalog = self._contents.catalog
         try:
-            heads = [source.head for source in self._sources if source.head is not None]
+            names = dict.fromkeys(tensor_names(catalog, self._sources))
         except (CorruptData, Incomplete):
-            return tuple(tensors)
-        names = dict.fromkeys(name for head in heads for name in head.names if name in tensors)
-        return tuple({**names, **dict.fromkeys(tensors)})
+            return tuple(catalog.tensors)
+        return tuple({**names, **dict.fromkeys(catalog.tensors)})
 
     def _steps(self, stored: StoredTensor) -> tuple[int, int] | None:
         if stored.record.quantizer != "bitplane" or not stored.blocks:
@@ -365,27 +370,12 @@ class Artifact(Closing):
 
 def candidates(parents: Parents) -> list[Path | Contents]:
     """Return where parents are looked for, as `Contents.open` takes them."""
-    one = isinstance(parents, str | bytes | os.PathLike | Artifact)
-    given = (parents,) if one else tuple(parents)
+    if isinstance(parents, str | bytes | os.PathLike | Artifact):
+        parents = (parents,)
     return [
         item._contents if isinstance(item, Artifact) else item  # noqa: SLF001 - of this module
-        for item in given
+        for item in parents
     ]
-
-
-def _max_errors(stored: StoredTensor) -> tuple[float, ...]:
-    parameters = stored.record.parameters
-    if not isinstance(parameters, BitplaneParameters):
-        return ()
-    return (*(bound(tier.bound) for tier in parameters.tiers), 0.0)
-
-
-def _rms_errors(stored: StoredTensor) -> tuple[float, ...]:
-    parameters = stored.record.parameters
-    if not isinstance(parameters, BitplaneParameters):
-        return ()
-    energy = [parameters.energy]
-    return (*(relative_error([tier.error], energy) for tier in parameters.tiers), 0.0)
 
 
 Parents = Path | Artifact | Sequence[Path | Artifact]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from p2uformat.artifact.blobs import FileHasher, FilePlan, plan_file
 from p2uformat.artifact.contents import Contents
 from p2uformat.artifact.encode import Encoder
 from p2uformat.artifact.open import Artifact
@@ -29,12 +31,12 @@ from p2uformat.artifact.spool import Spools
 from p2uformat.artifact.types import Progress, Summary
 from p2uformat.container.publish import refuse_taken
 from p2uformat.container.writer import write_artifact
-from p2uformat.digest import Hasher
-from p2uformat.ingest.arrays import ArraySource
-from p2uformat.ingest.safetensors import SafetensorsSource, SourceTensor
-from p2uformat.manifest import ContentPage, EncodingPage, FileRecord, assemble, paginate
+from p2uformat.digest import digest
+from p2uformat.errors import InvalidArgument
+from p2uformat.ingest import Checkpoint
+from p2uformat.manifest import ContentPage, EncodingPage, assemble, paginate
 from p2uformat.parallel import MOST_ENCODERS, ordered_map, worker_count
-from p2uformat.tensor import blob_geometry, geometry
+from p2uformat.tensor import geometry
 
 __all__ = ["pack"]
 
@@ -52,6 +54,7 @@ def pack(
     overrides: Mapping[str, str] | None = None,
     sensitivity: Sensitivity = None,
     parent: str | os.PathLike[str] | Artifact | None = None,
+    sha256: bool = False,
     overwrite: bool = False,
     threads: int | None = None,
     progress: ProgressCall = None,
@@ -64,7 +67,8 @@ def pack(
     Parameters
     ----------
     source : str, os.PathLike or mapping of str to ndarray
-        A `.safetensors` file, or arrays by name: then what the file of them would hold is packed.
+        A `.safetensors` file; or a folder with all its files, links followed; or arrays by name:
+        then what the file of them would hold is packed.
     destination : str or os.PathLike
         The file to make.
     tiers : sequence of str or str
@@ -77,6 +81,8 @@ def pack(
         Weight of a tensor's squared error, by glob or by name; 1 where nothing is said.
     parent : Artifact or path, optional
         An artifact whose step exponents are kept where they still fit.
+    sha256 : bool
+        Whether to record the SHA-256 of each file as well, as hubs publish it.
     overwrite : bool
         Whether to replace the destination.
     threads : int, optional
@@ -92,7 +98,9 @@ def pack(
     Raises
     ------
     InvalidSource
-        If the source is no sound safetensors file.
+        If a safetensors file is not sound, or a folder holds what cannot be kept, or too little.
+    LimitExceeded
+        If a folder holds too many files.
     InvalidArgument, DestinationExists
         If an option makes no sense, or the destination is there.
     NotFound, StoreUnavailable
@@ -112,14 +120,14 @@ def pack(
     target = Path(os.fsdecode(destination))
     refuse_taken(os.fspath(target), overwrite=overwrite)
     with ExitStack() as stack:
-        reader = _open_source(source)
-        stack.callback(reader.close)
+        checkpoint = stack.enter_context(Checkpoint(source))
+        _refuse_itself(checkpoint, target)
         grids = stack.enter_context(Parent(parent)) if parent is not None else None
-        job = _Job(reader, policy, workers, progress, grids)
-        plans, digest = job.plan()
+        job = _Job(checkpoint, policy, workers, progress, grids)
+        plans, files = job.plan(sha256=sha256)
         spools = Spools(len(policy.tiers), target)
         stack.callback(spools.close)
-        pages = job.encode(plans, digest, spools)
+        pages = job.encode(plans, files, spools)
         manifest = assemble(policy.tiers, pages)
         written = write_artifact(
             destination,
@@ -131,8 +139,13 @@ def pack(
     return Artifact(Contents.of(written), workers).summary
 
 
-def _open_source(source: Source) -> SafetensorsSource | ArraySource:
-    return ArraySource(source) if isinstance(source, Mapping) else SafetensorsSource(source)
+def _refuse_itself(checkpoint: Checkpoint, target: Path) -> None:
+    """Refuse to pack the file that is to be replaced: the artifact would hold its own past."""
+    if checkpoint.folder and target.exists() and checkpoint.holds(target):
+        raise InvalidArgument(
+            f"{os.fspath(target)!r} is one of the files to pack",
+            hint="remove it, or write the artifact to another place",
+        )
 
 
 class _Job:
@@ -140,51 +153,62 @@ class _Job:
 
     def __init__(
         self,
-        source: SafetensorsSource | ArraySource,
+        checkpoint: Checkpoint,
         policy: Policy,
         threads: int,
         progress: ProgressCall,
         parent: Parent | None,
     ) -> None:
-        self._source = source
+        self._checkpoint = checkpoint
+        self._tensors = {
+            tensor.name: (member, tensor)
+            for member in checkpoint.members
+            for tensor in member.tensors
+        }
         self._policy = policy
         self._threads = threads
         self._progress = progress
         self._parent = parent
-        self._total = source.size
+        self._total = checkpoint.size
 
     def note(self, phase: str, done: int, total: int) -> None:
         """Tell the caller how far it is."""
         if self._progress is not None:
             self._progress(Progress(phase, done, total))
 
-    def plan(self) -> tuple[list[TensorPlan], bytes]:
-        """Read the source once; return the planned tensors in file order and the file's digest."""
+    def plan(self, *, sha256: bool) -> tuple[list[TensorPlan], list[FilePlan]]:
+        """Read the source once; return the planned tensors, in file order, and the files."""
         plans = self._tensor_plans()
+        files = [plan_file(m, len(self._policy.tiers) - 1) for m in self._checkpoint.members]
         quantized = sum(plan.geometry.elements for plan in plans if plan.fmt is not None)
         every = keep_every(quantized)
-        hasher = Hasher()
-        hasher.update(self._source.head)
-        done = len(self._source.head)
-
-        sources = {tensor.name: tensor for tensor in self._source.tensors}
+        done = 0
 
         def scan(item: tuple[int, TensorPlan, int, bytes]) -> tuple[TensorPlan, BlockPlan]:
             number, plan, index, data = item
             start, _ = plan.geometry.block_range(index)
             grid = None
             if self._parent is not None and plan.fmt is not None:
-                grid = self._parent.grid(sources[plan.name], index)
+                grid = self._parent.grid(self._tensors[plan.name][1], index)
             return plan, scan_block(plan, start, data, grid, keep=number % every == 0)
 
         def blocks() -> Iterator[tuple[int, TensorPlan, int, bytes]]:
+            nonlocal done
             number = 0
-            for plan, tensor in zip(plans, self._source.tensors, strict=True):
-                for index in range(plan.geometry.blocks()):
-                    data = self._read(plan, tensor, *plan.geometry.block_range(index))
+            waiting = iter(plans)
+            for file in files:
+                hasher = FileHasher(sha256=sha256)
+                for data in _blob(file):
                     hasher.update(data)
-                    yield number, plan, index, data
-                    number += plan.fmt is not None
+                    done += len(data)
+                    self.note("plan", done, self._total)
+                for plan in islice(waiting, len(file.member.tensors)):
+                    for index in range(plan.geometry.blocks()):
+                        data = self._read(plan, *plan.geometry.block_range(index))
+                        hasher.update(data)
+                        yield number, plan, index, data
+                        number += plan.fmt is not None
+                hasher.finish(file)
 
         for plan, block in ordered_map(scan, blocks(), self._threads):
             plan.blocks.append(block)
@@ -193,11 +217,11 @@ class _Job:
         plan_budget(
             plans, self._policy, self._threads, lambda: self.note("plan", done, self._total)
         )
-        return plans, hasher.digest()
+        return plans, files
 
     def _tensor_plans(self) -> list[TensorPlan]:
         shapes = []
-        for tensor in self._source.tensors:
+        for _, tensor in self._tensors.values():
             cut = geometry(tensor.dtype, tensor.shape, tensor.nbytes)
             rule = self._policy.of(tensor.name)
             fmt = formats_of(tensor.dtype, cut.elements, exact=rule.exact)
@@ -211,32 +235,24 @@ class _Job:
             plans.append(TensorPlan(tensor.name, cut, fmt, segment, planes, rule.bits, rule.weight))
         return plans
 
-    def _read(self, plan: TensorPlan, tensor: SourceTensor, start: int, stop: int) -> bytes:
+    def _read(self, plan: TensorPlan, start: int, stop: int) -> bytes:
+        member, tensor = self._tensors[plan.name]
         size = plan.geometry.element_size
-        return self._source.read(tensor.offset + start * size, (stop - start) * size)
+        return member.read(tensor.offset + start * size, (stop - start) * size)
 
-    def encode(self, plans: list[TensorPlan], digest: bytes, spools: Spools) -> Pages:
+    def encode(self, plans: list[TensorPlan], files: list[FilePlan], spools: Spools) -> Pages:
         """Read the source again and turn it into pages and chunks."""
         encoder = Encoder(self._policy, spools, self._threads)
-        sources = {tensor.name: tensor for tensor in self._source.tensors}
 
         def read(plan: TensorPlan, block: BlockPlan) -> bytes:
-            return self._read(plan, sources[plan.name], block.start, block.stop)
+            return self._read(plan, block.start, block.stop)
 
         done = 0
         ordered = sorted(plans, key=lambda plan: plan.name.encode())
-        for block_bytes in encoder.tensors(ordered, read):
+        tensors = encoder.tensors(ordered, read)
+        for block_bytes in chain(tensors, encoder.files(files, text=self._checkpoint.folder)):
             done += block_bytes
             self.note("encode", done, self._total)
-        head = self._source.head
-
-        def record(digests: bytes) -> FileRecord:
-            name = Path(os.fsdecode(self._source.path)).name
-            return FileRecord(
-                name, 0, "safetensors", self._source.size, digest, 0, len(head), digests
-            )
-
-        encoder.file(record, head, blob_geometry(len(head)))
         self.note("encode", self._total, self._total)
         pages = encoder.finish()
         records = [record for content, _ in pages for record in content.records]
@@ -245,3 +261,11 @@ class _Job:
             "pages are not cut as SPEC.md says"
         )
         return pages
+
+
+def _blob(file: FilePlan) -> Iterator[bytes]:
+    """Yield the blocks of a file's blob, and keep their digests."""
+    for block in range(file.geometry.blocks()):
+        data = file.read(block)
+        file.blocks.append(digest(data))
+        yield data

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from p2uformat.artifact.catalog import Catalog, StoredFile, StoredTensor
 from p2uformat.artifact.read import BlockReader
-from p2uformat.errors import InvalidSource, LimitExceeded, Malformed, TensorNotFound
+from p2uformat.artifact.types import FileInfo
+from p2uformat.digest import to_text
+from p2uformat.errors import CorruptData, InvalidSource, LimitExceeded, Malformed, TensorNotFound
 from p2uformat.ingest import Head, HeadTensor, parse_head
 from p2uformat.ingest.head import LENGTH_BYTES, MAX_JSON_BYTES
+from p2uformat.manifest import FileRecord
 
-__all__ = ["SourceFile", "blob", "matching_tensor", "read_head", "source_files"]
+__all__ = [
+    "SourceFile",
+    "blob",
+    "file_info",
+    "matching_tensor",
+    "read_head",
+    "record_name",
+    "source_files",
+    "tensor_names",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +44,12 @@ class SourceFile:
 
 def blob(reader: BlockReader, stored: StoredFile) -> Iterator[bytes | memoryview]:
     """Yield the blocks of a file's blob."""
-    return (reader.raw(stored, block) for block in range(stored.blocks))
+    for block in range(stored.blocks):
+        try:
+            yield reader.raw(stored, block)
+        except CorruptData as error:
+            error.file = stored.record.path
+            raise
 
 
 def source_files(reader: BlockReader, catalog: Catalog, tier: int) -> list[SourceFile]:
@@ -63,11 +80,34 @@ def read_head(reader: BlockReader, stored: StoredFile) -> Head | None:
     try:
         return parse_head(data, record.size)
     except InvalidSource as error:
-        raise Malformed(f"file {record.path!r}: {error.message}") from error
+        message = f"file {record.path!r}: {error.message}"
+        raise Malformed(message, file=record.path) from error
 
 
-def matching_tensor(catalog: Catalog, row: HeadTensor) -> StoredTensor:
-    """Return the tensor that a row of the source file's head means.
+def record_name(catalog: Catalog, path: str, name: str) -> str:
+    """Return the name of the record of a tensor of a file (SPEC.md, 8.3)."""
+    qualified = f"{path}:{name}"
+    return qualified if qualified in catalog.tensors else name
+
+
+def tensor_names(catalog: Catalog, files: Sequence[SourceFile]) -> Iterator[str]:
+    """Yield the names of the records of all files' tensors, in the order of the heads' JSON."""
+    for file in files:
+        for name in file.head.names if file.head is not None else ():
+            found = record_name(catalog, file.stored.record.path, name)
+            if found in catalog.tensors:
+                yield found
+
+
+def file_info(record: FileRecord, tiers: Sequence[str]) -> FileInfo:
+    """Return what a record says of a file."""
+    sha256 = None if record.sha256 is None else record.sha256.hex()
+    tier = tiers[record.tier]
+    return FileInfo(record.path, record.layout, record.size, to_text(record.digest), sha256, tier)
+
+
+def matching_tensor(catalog: Catalog, path: str, row: HeadTensor) -> StoredTensor:
+    """Return the tensor that a row of a source file's head means.
 
     Raises
     ------
@@ -76,12 +116,13 @@ def matching_tensor(catalog: Catalog, row: HeadTensor) -> StoredTensor:
     DigestMismatch
         If the page that would name it is damaged.
     """
+    where = f"tensor {row.name!r} of file {path!r}"
     try:
-        stored = catalog.tensor(row.name)
+        stored = catalog.tensor(record_name(catalog, path, row.name))
     except TensorNotFound as error:
-        raise Malformed(f"no record for tensor {row.name!r} of the source file") from error
+        raise Malformed(f"no record for {where}", file=path) from error
     if (stored.record.dtype, stored.record.shape) != (row.dtype, row.shape):
-        raise Malformed(f"tensor {row.name!r} is not the one in the source file's head")
+        raise Malformed(f"the record of {where} is not what the file's head says", file=path)
     if stored.geometry.elements * stored.geometry.element_size != row.nbytes:
-        raise Malformed(f"tensor {row.name!r} has not the source file's {row.nbytes} bytes")
+        raise Malformed(f"the record of {where} has not its {row.nbytes} bytes", file=path)
     return stored

@@ -13,7 +13,7 @@ from p2uformat.container import Container
 from p2uformat.digest import to_text
 from p2uformat.manifest import BitplaneParameters
 
-__all__ = ["Shares", "bound", "relative_error", "summarize"]
+__all__ = ["Shares", "bound", "max_errors", "relative_error", "rms_errors", "summarize"]
 
 Scaled = tuple[int, int]
 _User = tuple[StoredTensor | StoredFile, int]
@@ -158,3 +158,20 @@ def _tier_bytes(container: Container, shares: Shares, tier: int) -> int:
     if container.layout is not None:
         return container.layout.tier_bytes[tier]
     return round(shares.quantized[tier] + shares.exact[tier])
+
+
+def max_errors(stored: StoredTensor) -> tuple[float, ...]:
+    """Return the error bound of a tensor at each tier; none for one that travels exactly."""
+    parameters = stored.record.parameters
+    if not isinstance(parameters, BitplaneParameters):
+        return ()
+    return (*(bound(tier.bound) for tier in parameters.tiers), 0.0)
+
+
+def rms_errors(stored: StoredTensor) -> tuple[float, ...]:
+    """Return the relative error of a tensor at each tier; none for one that travels exactly."""
+    parameters = stored.record.parameters
+    if not isinstance(parameters, BitplaneParameters):
+        return ()
+    energy = [parameters.energy]
+    return (*(relative_error([tier.error], energy) for tier in parameters.tiers), 0.0)

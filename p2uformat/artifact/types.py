@@ -8,6 +8,7 @@ from p2uformat.errors import CorruptData
 
 __all__ = [
     "Damage",
+    "FileInfo",
     "Progress",
     "Summary",
     "TensorInfo",
@@ -139,6 +140,8 @@ class Damage:
         Digests in hexadecimal, or what a rule asks for and what there is.
     code : str
         Code of the error class, e.g. ``digest-mismatch``.
+    file : str or None
+        Path of the source file hit, if it is a file's own bytes or digest.
     """
 
     tensor: str | None
@@ -149,6 +152,7 @@ class Damage:
     expected: str
     got: str
     code: str
+    file: str | None = None
 
     @classmethod
     def of(cls, error: CorruptData, region: str) -> Damage:
@@ -162,12 +166,14 @@ class Damage:
             error.expected or "",
             error.got or error.message,
             error.code,
+            error.file,
         )
 
     def to_dict(self) -> dict[str, object]:
         """Return what becomes JSON."""
         return {
             "code": self.code,
+            "file": self.file,
             "tensor": self.tensor,
             "tier": self.tier,
             "elements": None if self.elements is None else list(self.elements),
@@ -231,15 +237,19 @@ class UnpackResult:
     Parameters
     ----------
     path : str
-        The file.
+        The file or the folder.
     bytes : int
-        Its length.
+        Its length; of a folder that of all files.
     tier : str
         The tier its tensors are at.
     tensors : int
         How many there are.
     identical : bool
-        It is the source file, bit for bit.
+        It is the source, bit for bit.
+    files : int
+        How many files there are.
+    left_out : tuple of str
+        Paths of the source's files that are not part of what was asked for.
     """
 
     path: str
@@ -247,6 +257,41 @@ class UnpackResult:
     tier: str
     tensors: int
     identical: bool
+    files: int = 1
+    left_out: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what becomes JSON."""
+        return asdict(self) | {"left_out": list(self.left_out)}
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """One source file of an artifact.
+
+    Parameters
+    ----------
+    path : str
+        Its relative path, with ``/``.
+    layout : str
+        ``safetensors``, whose tensors are the artifact's, or ``plain``.
+    bytes : int
+        Its size.
+    digest : str
+        ``blake3:`` and 64 hexadecimal digits.
+    sha256 : str or None
+        64 hexadecimal digits, where it was asked for when the artifact was made.
+    tier : str
+        From this tier on the file can be written: a plain one as it was, a safetensors file with
+        the tensors of the tier.
+    """
+
+    path: str
+    layout: str
+    bytes: int
+    digest: str
+    sha256: str | None
+    tier: str
 
     def to_dict(self) -> dict[str, object]:
         """Return what becomes JSON."""

@@ -1,46 +1,29 @@
-"""From an artifact back to a safetensors file, at any tier."""
+"""From an artifact back to safetensors files, at any tier."""
 
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from p2uformat.artifact.catalog import StoredTensor, parent_required
-from p2uformat.artifact.complete import is_complete
+from p2uformat.artifact.catalog import parent_required
 from p2uformat.artifact.contents import Contents
-from p2uformat.artifact.formats import converted, float_format
+from p2uformat.artifact.formats import float_format
 from p2uformat.artifact.open import Parents, candidates
-from p2uformat.artifact.source import SourceFile, blob, matching_tensor, source_files
+from p2uformat.artifact.rebuild import Part, Pool, Row, as_it_was, at_tier, rows_of
+from p2uformat.artifact.source import source_files
 from p2uformat.artifact.types import Progress, UnpackResult
-from p2uformat.container import Output, publish
-from p2uformat.digest import Hasher
-from p2uformat.errors import (
-    DigestMismatch,
-    TensorNotFound,
-)
+from p2uformat.container import publish, publish_folder
+from p2uformat.errors import DestinationExists, InvalidArgument, TensorNotFound
+from p2uformat.files import path_text
 from p2uformat.floats import FloatFormat
-from p2uformat.ingest import HeadTensor, build_head
-from p2uformat.parallel import ordered_map, worker_count
+from p2uformat.parallel import worker_count
 
 __all__ = ["unpack"]
 
 Callback = Callable[[Progress], None]
-Buffer = bytes | memoryview
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One block to decode."""
-
-    stored: StoredTensor
-    block: int
-    target: FloatFormat | None
 
 
 def unpack(
@@ -55,28 +38,30 @@ def unpack(
     threads: int | None = None,
     progress: Callback | None = None,
 ) -> UnpackResult:
-    """Write a safetensors file from a ``.p2u`` file.
+    """Write a safetensors file, or a folder of files, from a ``.p2u`` file.
 
-    The whole at the exact tier is the source file, bit for bit, and compared with its digest
-    before it gets its name. Anything else is a new safetensors file, with the same names, order
-    and metadata.
+    The whole at the exact tier is the source, bit for bit, and compared with its digests before
+    it gets its name. Anything else is a new safetensors file, with the same names, order and
+    metadata, for each one of the source; other files that are part of the tier come as they were.
 
     Parameters
     ----------
     source : str, os.PathLike or bytes
         The ``.p2u`` file, or its bytes.
     destination : str or os.PathLike
-        The file to write.
+        The file to write. A folder if the artifact was made of more than one safetensors file at
+        the top of its folder, or if this ends in a path separator; it may be there if it is empty.
     tier : str, optional
         ``exact`` by default.
     tensors : str or sequence of str, optional
-        Patterns as in a shell, case kept: only tensors that match one. All by default.
+        Patterns as in a shell, case kept: only tensors whose names, as `Artifact.keys` has them,
+        match one, and only files that hold some. All by default.
     dtype : str, optional
         Float dtype to round float tensors to. The source's by default.
     parents : path, Artifact, or sequence of them
         Where to find the artifact that this one needs, as in `open`.
     overwrite : bool
-        Whether to replace a file of this name.
+        Whether to replace a file, or a folder, of this name.
     threads : int, optional
         How many threads to decode on; the processor's by default, at most 8.
     progress : callable, optional
@@ -106,15 +91,15 @@ def unpack(
     with Contents.open(source, candidates(parents)) as contents:
         if contents.orphaned:
             raise parent_required(contents.container)
-        exact = contents.reader.exact
-        number = exact if tier is None else contents.tier_number(tier)
-        files = source_files(contents.reader, contents.catalog, number)
-        whole = patterns is None and target is None and number == exact and len(files) == 1
-        pool = _Pool(contents, number, workers, progress)
-        with publish(destination, overwrite=overwrite) as output:
-            if whole:
-                return _rebuild(pool, files[0], output)
-            return _convert(pool, files, output, patterns, target)
+        number = contents.reader.exact if tier is None else contents.tier_number(tier)
+        pool = Pool(contents, number, workers, progress)
+        work = _Unpacking(pool, patterns, target)
+        _refuse_damaged_files(contents)
+        if not _is_folder(contents, destination):
+            return work.to_file(destination, overwrite=overwrite)
+        if overwrite and not isinstance(source, bytes):
+            _refuse_around(source, destination)
+        return work.to_folder(destination, overwrite=overwrite)
 
 
 def _patterns(tensors: str | Sequence[str] | None) -> tuple[str, ...] | None:
@@ -123,127 +108,137 @@ def _patterns(tensors: str | Sequence[str] | None) -> tuple[str, ...] | None:
     return (tensors,) if isinstance(tensors, str) else tuple(tensors)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pool:
-    """Decodes blocks on several threads, in order."""
-
-    contents: Contents
-    tier: int
-    threads: int
-    progress: Callback | None
-    # Memory that was written out and can be decoded into again: fresh pages are dear.
-    spare: deque[NDArray[np.uint8]] = field(default_factory=deque)
-
-    def decode(self, job: _Job) -> NDArray[np.uint8]:
-        start, stop = job.stored.geometry.block_range(job.block)
-        size = job.stored.geometry.element_size if job.target is None else job.target.itemsize
-        out = self._room((stop - start) * size)
-        self.contents.reader.fill(job.stored, job.block, self.tier, job.target, out)
-        return out
-
-    def _room(self, size: int) -> NDArray[np.uint8]:
-        try:
-            room = self.spare.popleft()
-        except IndexError:
-            room = np.empty(0, np.uint8)
-        return room[:size] if len(room) >= size else np.empty(size, np.uint8)
-
-    def _release(self, data: NDArray[np.uint8]) -> None:
-        self.spare.append(data if data.base is None else data.base)
-
-    def write(
-        self, output: Output, head: Iterable[Buffer], jobs: Iterable[_Job], total: int
-    ) -> bytes:
-        """Write a head and then blocks, and return the digest of it all."""
-        hasher = Hasher()
-
-        def append(data: Buffer) -> None:
-            hasher.update(data)
-            output.write(data)
-            if self.progress is not None:
-                self.progress(Progress("unpack", output.written, total))
-
-        for piece in head:
-            append(piece)
-        for values in ordered_map(self.decode, jobs, self.threads):
-            append(values.data)
-            self._release(values)
-        return hasher.digest()
-
-    def need(self, tensors: Iterable[StoredTensor]) -> None:
-        """Find out before any work whether all is here."""
-        if self.contents.tiers[self.tier] in self.contents.complete:
-            return
-        for stored in tensors:
-            if not is_complete(self.contents.reader, stored, self.tier):
-                raise self.contents.incomplete(f"tensor {stored.name!r}", self.tier)
+def _refuse_damaged_files(contents: Contents) -> None:
+    """Raise the damage of a page that may name files: nobody would miss what it names."""
+    refs = [*contents.container.content.pages, None]
+    for page, after in zip(contents.container.pages, refs[1:], strict=True):
+        if page.content is None and (after is None or after.key[0]):
+            raise page.damage[0]
 
 
-def _rebuild(pool: _Pool, file: SourceFile, output: Output) -> UnpackResult:
-    """Write the source file."""
-    contents, record = pool.contents, file.stored.record
-    rows = file.head.tensors if file.head is not None else ()
-    tensors = [matching_tensor(contents.catalog, row) for row in rows]
-    pool.need(tensors)
-    jobs = (_Job(stored, block, None) for stored in tensors for block in range(stored.blocks))
-    got = pool.write(output, blob(contents.reader, file.stored), jobs, record.size)
-    if got != record.digest:
-        raise DigestMismatch(
-            f"file {record.path!r}: expected digest {record.digest.hex()}, got {got.hex()}",
-            artifact=contents.path,
-            region="file",
-            expected=record.digest.hex(),
-            got=got.hex(),
+def _is_folder(contents: Contents, destination: str | os.PathLike[str]) -> bool:
+    """Return whether what is to be written is a folder."""
+    files = contents.catalog.files
+    asked = path_text(destination).endswith((os.sep, os.altsep or os.sep))
+    if asked and not files:
+        raise InvalidArgument(
+            f"{contents.path!r} says nothing of files", hint="name a file to write, not a folder"
         )
-    name = output.destination
-    return UnpackResult(name, output.written, contents.tiers[-1], len(tensors), identical=True)
+    plain = any(file.record.layout == "plain" for file in files.values())
+    return asked or len(files) > 1 or plain or any("/" in path for path in files)
 
 
-def _convert(
-    pool: _Pool,
-    files: Sequence[SourceFile],
-    output: Output,
-    patterns: tuple[str, ...] | None,
-    target: FloatFormat | None,
-) -> UnpackResult:
-    """Write a new safetensors file."""
-    contents = pool.contents
-    heads = [file.head for file in files if file.head is not None]
-    order = [row.name for head in heads for row in head.tensors] or list(contents.catalog.tensors)
-    names = [name for head in heads for name in head.names] or order
-    here = {name: contents.catalog.tensor(name).record.layer_tier(0) for name in order}
-    chosen = _choose([name for name in names if here[name] <= pool.tier], patterns)
-    tensors = [contents.catalog.tensor(name) for name in order if name in chosen]
-    pool.need(tensors)
-    rows = [_row(stored, converted(stored, target)) for stored in tensors]
-    metadata = heads[0].metadata if heads else {}
-    head = build_head(rows, [name for name in names if name in chosen], metadata)
-    jobs = (
-        _Job(stored, block, converted(stored, target))
-        for stored in tensors
-        for block in range(stored.blocks)
-    )
-    pool.write(output, [head], jobs, len(head) + sum(row.nbytes for row in rows))
-    tier = contents.tiers[pool.tier]
-    return UnpackResult(output.destination, output.written, tier, len(rows), identical=False)
+def _refuse_around(source: str | os.PathLike[str], destination: str | os.PathLike[str]) -> None:
+    """Refuse to replace the folder that the artifact itself lies in."""
+    folder = Path(path_text(destination)).resolve()
+    if Path(path_text(source)).resolve().is_relative_to(folder):
+        raise DestinationExists(
+            f"{path_text(destination)!r} holds the artifact itself", hint="choose another name"
+        )
 
 
-def _choose(names: Sequence[str], patterns: tuple[str, ...] | None) -> frozenset[str]:
-    if patterns is None:
-        return frozenset(names)
-    chosen: set[str] = set()
-    for pattern in patterns:
-        found = [name for name in names if fnmatchcase(name, pattern)]
-        if not found:
-            raise TensorNotFound(
-                f"no tensor matches {pattern!r}", hint="a pattern is as in a shell: *, ?, [abc]"
-            )
-        chosen.update(found)
-    return frozenset(chosen)
+@dataclass(frozen=True, slots=True)
+class _Unpacking:
+    """One run of `unpack`."""
+
+    pool: Pool
+    patterns: tuple[str, ...] | None
+    target: FloatFormat | None
+
+    @property
+    def _whole(self) -> bool:
+        """Whether everything is asked for, as it was."""
+        exact = self.pool.contents.reader.exact
+        return self.patterns is None and self.target is None and self.pool.tier == exact
+
+    def to_file(self, destination: str | os.PathLike[str], *, overwrite: bool) -> UnpackResult:
+        """Write the one safetensors file."""
+        contents, tier = self.pool.contents, self.pool.tier
+        files = source_files(contents.reader, contents.catalog, tier)
+        with publish(destination, overwrite=overwrite) as output:
+            if files and self._whole:
+                part = as_it_was(files[0], rows_of(contents, files[0]))
+            elif files and files[0].head is not None:
+                head, rows = files[0].head, self._held(rows_of(contents, files[0]))
+                part = self._anew("", rows, self._chosen(rows), head.names, head.metadata)
+            else:
+                rows = self._held([Row(n, s) for n, s in contents.catalog.tensors.items()])
+                part = self._anew("", rows, self._chosen(rows), [row.name for row in rows], {})
+            self.pool.need([part])
+            self.pool.write(output, part, 0, part.size)
+            return self._result(output.destination, [part], ())
+
+    def to_folder(self, destination: str | os.PathLike[str], *, overwrite: bool) -> UnpackResult:
+        """Write all files."""
+        with publish_folder(destination, overwrite=overwrite) as folder:
+            parts = self._parts()
+            paths = {part.path for part in parts}
+            left_out = tuple(path for path in self.pool.contents.catalog.files if path not in paths)
+            self.pool.need(parts)
+            done, total = 0, sum(part.size for part in parts)
+            for part in parts:
+                with folder.file(part.path) as output:
+                    self.pool.write(output, part, done, total)
+                done += part.size
+            return self._result(folder.destination, parts, left_out)
+
+    def _parts(self) -> list[Part]:
+        contents = self.pool.contents
+        files = source_files(contents.reader, contents.catalog, self.pool.tier)
+        rows = [self._held(rows_of(contents, file)) for file in files]
+        chosen = self._chosen([row for held in rows for row in held])
+        parts = []
+        for file, held in zip(files, rows, strict=True):
+            if self._whole or file.head is None:
+                parts.append(as_it_was(file, held))
+            elif self.patterns is None or any(_record(row) in chosen for row in held):
+                path, head = file.stored.record.path, file.head
+                parts.append(self._anew(path, held, chosen, head.names, head.metadata))
+        return parts
+
+    def _held(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the tensors that are part of the tier."""
+        return [row for row in rows if row.stored.record.layer_tier(0) <= self.pool.tier]
+
+    def _anew(
+        self,
+        path: str,
+        rows: Sequence[Row],
+        chosen: frozenset[str],
+        names: Sequence[str],
+        metadata: Mapping[str, str],
+    ) -> Part:
+        kept = [row for row in rows if _record(row) in chosen]
+        known = {row.name for row in kept}
+        order = [name for name in names if name in known]
+        return at_tier(path, kept, order, metadata, self.target)
+
+    def _chosen(self, rows: Sequence[Row]) -> frozenset[str]:
+        """Return the names of the records that are asked for."""
+        names = [_record(row) for row in rows]
+        if self.patterns is None:
+            return frozenset(names)
+        chosen: set[str] = set()
+        for pattern in self.patterns:
+            found = [name for name in names if fnmatchcase(name, pattern)]
+            if not found:
+                raise TensorNotFound(
+                    f"no tensor matches {pattern!r}", hint="a pattern is as in a shell: *, ?, [abc]"
+                )
+            chosen.update(found)
+        return frozenset(chosen)
+
+    def _result(self, path: str, parts: Sequence[Part], left_out: tuple[str, ...]) -> UnpackResult:
+        return UnpackResult(
+            path,
+            sum(part.size for part in parts),
+            self.pool.contents.tiers[self.pool.tier],
+            sum(len(part.tensors) for part in parts),
+            identical=all(part.source is not None for part in parts) and self._whole,
+            files=len(parts),
+            left_out=left_out,
+        )
 
 
-def _row(stored: StoredTensor, target: FloatFormat | None) -> HeadTensor:
-    cut, record = stored.geometry, stored.record
-    size = cut.element_size if target is None else target.itemsize
-    dtype = record.dtype if target is None else target.name
-    return HeadTensor(record.name, dtype, record.shape, 0, cut.elements * size)
+def _record(row: Row) -> str:
+    return row.stored.record.name

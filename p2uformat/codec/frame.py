@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from p2uformat.codec import zstd
@@ -39,13 +39,18 @@ class Frame:
         return self.rows[number][2]
 
 
-def build_frame(codec: int, members: int, streams: Sequence[Buffer]) -> bytes:
+def build_frame(
+    codec: int,
+    members: int,
+    streams: Sequence[Buffer],
+    compress: Callable[[Buffer], bytes] = zstd.compress,
+) -> bytes:
     """Build a chunk, each stream raw or compressed, whichever is smaller."""
     table = []
     bodies: list[Buffer] = []
     for stream in streams:
         # A frame has at least so many bytes: streams without any need no look.
-        packed = zstd.compress(stream) if len(stream) > _LEAST_FRAME else stream
+        packed = compress(stream) if len(stream) > _LEAST_FRAME else stream
         if len(packed) < len(stream):
             table.append(_ROW.pack(len(packed) | _ZSTD, len(stream)))
             bodies.append(packed)

@@ -1,5 +1,6 @@
 """The one-file form: header, manifest, location table, chunks (SPEC.md, section 9)."""
 
+from p2uformat.container.folder import Folder, publish_folder
 from p2uformat.container.header import HEADER_BYTES, Header
 from p2uformat.container.inherit import attach
 from p2uformat.container.layout import Layout, place
@@ -12,6 +13,7 @@ __all__ = [
     "HEADER_BYTES",
     "BadChunk",
     "Container",
+    "Folder",
     "Header",
     "Layout",
     "Output",
@@ -22,6 +24,7 @@ __all__ = [
     "check_chunks",
     "place",
     "publish",
+    "publish_folder",
     "stored_chunks",
     "write_artifact",
 ]

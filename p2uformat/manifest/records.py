@@ -240,7 +240,7 @@ class FileRecord:
     block_digests : bytes
         32 bytes per block of the blob.
     ext : mapping
-        Additions, kept as they are.
+        Additions, kept as they are; `sha256`, if there is one, is checked.
     """
 
     path: str
@@ -252,6 +252,12 @@ class FileRecord:
     blob_length: int
     block_digests: bytes
     ext: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> bytes | None:
+        """SHA-256 of the whole file, where it is recorded."""
+        found = self.ext.get("sha256")
+        return found if isinstance(found, bytes) else None
 
     @property
     def key(self) -> Key:
@@ -333,6 +339,8 @@ def _check_file(record: FileRecord) -> None:
     whole = record.layout == "plain"
     if record.blob_length > record.size or (whole and record.blob_length != record.size):
         raise Malformed(f"blob length: got {record.blob_length} of {record.size} bytes")
+    if "sha256" in record.ext:
+        as_bytes(record.ext["sha256"], "sha256", length=DIGEST_BYTES)
     _check_blocks(record.first_block, record.geometry.blocks(), record.block_digests)
 
 

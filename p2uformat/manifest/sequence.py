@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 
-from p2uformat.errors import Malformed
+from p2uformat.errors import LimitExceeded, Malformed
+from p2uformat.limits import MAX_FILES
 from p2uformat.manifest.content import ContentPage, ContentRoot, Totals
 from p2uformat.manifest.parameters import BitplaneParameters
 from p2uformat.manifest.records import FileRecord, Record, TensorRecord
 
-__all__ = ["check_sequence", "totals_of"]
+__all__ = ["check_paths", "check_sequence", "totals_of"]
 
 
 def check_sequence(root: ContentRoot, pages: Sequence[ContentPage | None]) -> None:
@@ -19,7 +21,10 @@ def check_sequence(root: ContentRoot, pages: Sequence[ContentPage | None]) -> No
     ------
     Malformed
         If a page is not where the root says, a record of a large tensor is missing or disagrees
-        with the one before it, or the root's totals are not those of the records.
+        with the one before it, a file lies in another, or the root's totals are not those of the
+        records.
+    LimitExceeded
+        If there are too many files.
     """
     previous: Record | None = None
     gap = False
@@ -34,8 +39,40 @@ def check_sequence(root: ContentRoot, pages: Sequence[ContentPage | None]) -> No
         previous, gap = _check_records(page.records, previous, gap=gap), False
     if previous is not None and not _ends(previous):
         raise Malformed(f"record {_name(previous)!r}: its last blocks are missing")
+    check_paths(
+        record.path
+        for page in pages
+        for record in (page.records if page is not None else ())
+        if isinstance(record, FileRecord) and not record.first_block
+    )
     if None not in pages and totals_of([p for p in pages if p is not None]) != root.totals:
         raise Malformed("totals: not those of the records")
+
+
+def check_paths(paths: Iterable[str]) -> None:
+    """Check that files can lie beside each other: none is a folder of another (SPEC.md, 8.3).
+
+    Raises
+    ------
+    Malformed
+        If one is.
+    LimitExceeded
+        If there are too many.
+
+    Examples
+    --------
+    >>> check_paths(["a", "a.b", "a/b"])
+    Traceback (most recent call last):
+    p2uformat.errors.Malformed: path: 'a' is a file and a folder
+    """
+    names = sorted(path.encode() for path in paths)
+    if len(names) > MAX_FILES:
+        raise LimitExceeded(f"expected at most {MAX_FILES} files, got {len(names)}")
+    for name in names:
+        # What lies in a folder sorts behind its name and the separator.
+        place = bisect_left(names, name + b"/")
+        if place < len(names) and names[place].startswith(name + b"/"):
+            raise Malformed(f"path: {name.decode()[:80]!r} is a file and a folder")
 
 
 def _check_records(records: Sequence[Record], previous: Record | None, *, gap: bool) -> Record:

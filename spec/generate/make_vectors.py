@@ -18,7 +18,7 @@ from vector import Vector
 from wire import digest
 
 FOLDER = Path(__file__).resolve().parent.parent / "vectors"
-FAULTS = ("invalid_manifest", "invalid_pages", "invalid_chunks", "invalid_layers")
+FAULTS = ("invalid_manifest", "invalid_pages", "invalid_chunks", "invalid_layers", "folders")
 EXIT = {None: 0, "not-an-artifact": 5, "unsupported-format": 5, "incomplete": 6}
 
 

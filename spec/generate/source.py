@@ -59,12 +59,12 @@ class File:
 
 
 def safetensors(path: str, tensors: Sequence[Tensor], *, metadata: str | None = None) -> File:
-    """Return a source file that holds tensors in the order given."""
+    """Return a source file that holds tensors in the order given, by the names they have there."""
     header: dict[str, Any] = {"__metadata__": {"note": metadata}} if metadata else {}
     at = 0
     for tensor in tensors:
         span = [at, at + len(tensor.data)]
-        header[tensor.name] = {
+        header[tensor.name.removeprefix(f"{path}:")] = {
             "dtype": tensor.dtype,
             "shape": list(tensor.shape),
             "data_offsets": span,

@@ -1,11 +1,11 @@
 """Independent reader of the p2u format, version 1, written from SPEC.md alone.
 
 ``python p2u_ref.py FILE.p2u [--tier T]`` prints name, dtype, shape and BLAKE3 of each tensor.
-To be read beside the specification, whose section numbers stand here; it is not fast.
 """
 # ruff: noqa: ANN401, D102, D103 - `conform` says what a value is, and SPEC.md what a function does
 
 import argparse
+import hashlib
 import json
 import math
 import re
@@ -26,7 +26,7 @@ MAX_ROOT_BYTES, MAX_PAGE_BYTES, MAX_PAGES, MAX_NESTING = 1 << 18, 1 << 20, 65536
 MAX_BLOCK_ELEMENTS, MAX_RECORD_BLOCKS, MAX_RANK, MAX_NAME_BYTES = 1 << 19, 1024, 64, 4096
 MAX_ELEMENTS, MAX_TIERS, MAX_DIGITS, MAX_CHUNK_BYTES = 1 << 48, 16, 24, 1 << 26
 MAX_CHUNK_MEMBERS, MAX_STREAMS, MAX_STREAM_BYTES, MAX_WINDOW_LOG = 4096, 300, 1 << 26, 23
-MAX_STEP_EXPONENT, MAX_FILE_BYTES = 2000, (1 << 63) - 1
+MAX_STEP_EXPONENT, MAX_FILE_BYTES, MAX_FILES = 2000, (1 << 63) - 1, 65536
 # 3 Canonical msgpack: kind, first head byte, bytes of the number behind it, its least magnitudes
 LONG = [("bin", 0xC4, 1, [0, 256, 65536]), ("str", 0xD9, 1, [32, 256, 65536])]
 LONG += [("int", 0xCC, 1, [128, 256, 65536, 1 << 32]), ("array", 0xDC, 2, [16, 65536])]
@@ -89,11 +89,10 @@ class Cursor:
         return list(struct.unpack(f"<{count}{form}", self.take(count * struct.calcsize(form))))
 
     def bits(self, width: int) -> int:
-        while self.have < width:
-            self.pool |= self.take(1)[0] << self.have
-            self.have += 8
-        value, self.pool = self.pool & ((1 << width) - 1), self.pool >> width
-        self.have -= width
+        more = max(0, width - self.have + 7) // 8
+        self.pool |= int.from_bytes(self.take(more), "little") << self.have
+        self.have += 8 * more - width
+        self.pool, value = divmod(self.pool, 1 << width)
         return value
 
     def done(self) -> None:
@@ -107,8 +106,7 @@ def unpack(cursor: Cursor, depth: int = 0) -> Any:
         need(byte in HEADS, f"type byte {byte:#x} is not allowed", "non-canonical")
         kind, width, least = HEADS[byte]
         number = int.from_bytes(cursor.take(width), "big", signed=kind == "neg")
-        size = -number if kind == "neg" else number
-        need(size >= least, f"{number} is not in its shortest form", "non-canonical")
+        need((number, -number)[kind == "neg"] >= least, "not the shortest form", "non-canonical")
     if kind in ("bin", "str"):
         data = cursor.take(number)
         text = data.decode(errors="replace") if kind == "str" else ""
@@ -121,8 +119,7 @@ def unpack(cursor: Cursor, depth: int = 0) -> Any:
     if kind == "array":
         return values
     keys = [key.encode() for key in values[::2] if isinstance(key, str)]
-    good = len(keys) == number and sorted(set(keys)) == keys
-    need(good, "map keys are not ascending strings", "non-canonical")
+    need(len(keys) == number and sorted(set(keys)) == keys, "order of map keys", "non-canonical")
     return dict(zip(values[::2], values[1::2], strict=True))
 
 
@@ -210,8 +207,7 @@ def rebuild(record: Any, weights: int, layers: list[bytes], digits: list[int]) -
                 exponent = min(max(k - floor - mantissa, 0), largest >> mantissa) - next(fields)
                 need(exponent >= 0, "x > top")
                 word |= exponent << mantissa
-            good = word <= largest and (word or not flags or i in outliers)
-            need(good, "a weight that is NaN, or a zero of a sparse block with a live symbol")
+            need(word <= largest and (word or not flags or i in outliers), "not a live weight")
             result[i] += word
         cursor.done()
     return struct.pack(f"<{weights}{' BH I   Q'[size]}", *result)
@@ -229,8 +225,7 @@ def read_chunk(data: bytes, codec: int) -> list[bytes]:
     for word, raw in table:
         stored = cursor.take(word & 0x7FFFFFFF)
         if word >> 31:
-            good = len(stored) < raw and stored[:4] == b"\x28\xb5\x2f\xfd"
-            need(good, "not a zstd frame, or one that is not shorter")
+            need(len(stored) < raw and stored[:4] == b"\x28\xb5\x2f\xfd", "not a shorter frame")
             try:
                 frame = get_frame_parameters(stored)
                 need(frame.content_size == raw and not frame.dict_id, "a frame of another kind")
@@ -285,10 +280,10 @@ class Record:
         self.blocks, self.largest, self.figures, self.data = list[Any](), -9999, list[Any](), b""
         self.bitplane, self.unit = kind == "bitplane", SIZES.get(self.dtype, 1)
         if self.is_file:  # 8.3
-            bad = {"", ".", ".."} & set(self.name.split("/")) or {"\\", "\0"} & set(self.name)
-            need(not bad, "a path that is not relative")
+            need(not re.search(r"(^|/)\.{0,2}(/|\Z)|[\\\0]", self.name), "not a relative path")
             fits = {"plain": more[1] == row[4], "safetensors": more[1] <= row[4]}
             need(fits.get(self.dtype), "unknown layout, or length of a blob")
+            conform(row[8].get("sha256", row[5]), 32, "SHA-256")
             self.shape, self.unit, kind = [more[1]], 1, "opaque"
         limit(len(self.shape), MAX_RANK, "rank")
         self.elements = math.prod(self.shape)
@@ -349,6 +344,10 @@ class Artifact:
         need(len(root["pages"]) == len(other["pages"]), "the roots have different pages")
         pages = [self.page(*a, *b) for a, b in zip(root["pages"], other["pages"], strict=True)]
         need(all(r.count == len(r.blocks) for r in self.records), "blocks are missing")
+        files = {r.name for r in self.records if r.is_file}  # 8.3
+        limit(len(files), MAX_FILES, "files")
+        folders = {path[: slash.start()] for path in files for slash in re.finditer("/", path)}
+        need(not files & folders, "a file is the folder of another")
         totals = [sum(t) for t in zip((0, 0, 0), *(r.totals for r in self.records), strict=True)]
         need(totals == root["totals"], f"totals: expected {totals}, got {root['totals']}")
         self.chunks = [chunk for page in pages for chunk in page]
@@ -436,8 +435,7 @@ class Artifact:
 def read(path: str | Path, tier: str | None = None) -> dict[str, Any]:
     """Check a file up to a tier (the last complete one), return name -> (dtype, shape, bytes)."""
     artifact = Artifact(Path(path).read_bytes())
-    tiers, digits = artifact.tiers, artifact.digits
-    level = tiers.index(tier) if tier else len(artifact.complete) - 1
+    level = artifact.tiers.index(tier) if tier else len(artifact.complete) - 1
     need(0 <= level < len(artifact.complete), "the tier is not whole", "incomplete")
     wanted = [chunk for chunk in artifact.chunks if chunk.tier <= level]
     for chunk in wanted:
@@ -454,7 +452,7 @@ def read(path: str | Path, tier: str | None = None) -> dict[str, Any]:
             need(all(slot < len(chunk.payloads) for chunk, slot in held), "slot out of range")
             layers = [chunk.payloads[slot] for chunk, slot in held]
             what = f"block {number} of {record.name!r}"
-            block = rebuild(record, size, layers, digits) if record.bitplane else layers[0]
+            block = rebuild(record, size, layers, artifact.digits) if record.bitplane else layers[0]
             need(len(block) == size * record.unit, f"length of {what}")
             blocks.append(block)
             checks += [(0, a, b, "layer of " + what) for a, b in zip(layers, names, strict=False)]
@@ -464,19 +462,21 @@ def read(path: str | Path, tier: str | None = None) -> dict[str, Any]:
         need(blake3(data).digest() == name, f"digest of {what}", "digest-mismatch")
     for record in (record for record in records if record.blocks):
         for t, figure in enumerate(record.figures):
-            need(figure[2] == record.largest - digits[t], f"error bound of {record.name!r}")
+            need(figure[2] == record.largest - artifact.digits[t], f"bound of {record.name!r}")
     tensors = {r.name: (r.dtype, tuple(r.shape), r.data) for r in records if not r.is_file}
-    for record in [r for r in records if r.is_file] if level == len(digits) else ():
+    for record in [r for r in records if r.is_file] if level == len(artifact.digits) else ():
         try:
             head = json.loads(record.data[8:]) if record.dtype == "safetensors" else {}
             head.pop("__metadata__", None)
             for _, n in sorted((head[n]["data_offsets"], n) for n in head):
-                need(tensors[n][:2] == (head[n]["dtype"], tuple(head[n]["shape"])), f"head: {n!r}")
-                record.data += tensors[n][2]
+                dtype, shape, data = tensors.get(f"{record.name}:{n}") or tensors[n]  # 8.3
+                need((dtype, list(shape)) == (head[n]["dtype"], head[n]["shape"]), f"head: {n!r}")
+                record.data += data
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RefError(f"the head of {record.name!r}: {error!r}") from None
         need(len(record.data) == record.row[4], f"size of {record.name!r}")
-        good = blake3(record.data).digest() == record.row[5]
+        digests = [blake3(record.data).digest(), hashlib.sha256(record.data).digest()]
+        good = digests == [record.row[5], record.row[8].get("sha256", digests[1])]
         need(good, f"digest of {record.name!r}", "digest-mismatch")
     return tensors
 

@@ -67,10 +67,10 @@ def test_an_unknown_error_asks_for_a_report():
     assert "report" in failure.hint
 
 
-def test_damage_always_has_its_seven_facts():
+def test_damage_always_has_its_eight_facts():
     error = describe(p2uformat.CorruptData("x", tensor="w")).to_dict()["error"]
     assert list(error)[:3] == ["code", "message", "hint"]
-    keys = {"tensor", "tier", "elements", "region", "offset", "expected", "got"}
+    keys = {"file", "tensor", "tier", "elements", "region", "offset", "expected", "got"}
     assert keys <= set(error)
     assert error["tensor"] == "w"
 

@@ -5,7 +5,15 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-RESULT = {"path": str, "bytes": int, "tier": str, "tensors": int, "identical": bool}
+RESULT = {
+    "path": str,
+    "bytes": int,
+    "tier": str,
+    "tensors": int,
+    "identical": bool,
+    "files": int,
+    "left_out": list,
+}
 
 
 def test_the_source_comes_back_byte_for_byte(p2u, packed, tmp_path):

@@ -12,7 +12,7 @@ REPORT = {
     "missing_chunks",
     "damage",
 }
-DAMAGE = {"code", "tensor", "tier", "elements", "region", "offset", "expected", "got"}
+DAMAGE = {"code", "file", "tensor", "tier", "elements", "region", "offset", "expected", "got"}
 
 
 def in_tier(packed, name):

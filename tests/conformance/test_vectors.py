@@ -145,12 +145,24 @@ class TestLibrary:
 
     def test_rebuilds_source_files(self, readable, tmp_path):
         files = readable.expected["files"]
-        if len(files) != 1:
-            pytest.skip("a single source file is what unpack gives back whole")
-        result = p2uformat.unpack(readable.path, tmp_path / "out.safetensors")
+        if not files:
+            pytest.skip("there are tensors only")
+        result = p2uformat.unpack(readable.path, f"{tmp_path}/out/")
         assert result.identical
-        (name,) = files.values()
-        assert digest((tmp_path / "out.safetensors").read_bytes()) == name
+        found = {
+            path.relative_to(tmp_path / "out").as_posix(): digest(path.read_bytes())
+            for path in (tmp_path / "out").rglob("*")
+            if path.is_file()
+        }
+        assert found == files
+        assert result.files == len(files)
+
+    def test_a_single_source_file_is_a_file(self, readable, tmp_path):
+        files = readable.expected["files"]
+        if list(files) != ["model.safetensors"]:
+            pytest.skip("a folder")
+        assert p2uformat.unpack(readable.path, tmp_path / "out").identical
+        assert digest((tmp_path / "out").read_bytes()) == files["model.safetensors"]
 
     def test_reads_or_refuses_but_never_breaks(self, refused):
         """Around damage the rest still loads; what does not load ends in an error of ours."""
