@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain, islice
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from p2uformat.artifact.ancestry import check_tiers, ladder_names, open_parent
 from p2uformat.artifact.blobs import FileHasher, FilePlan, plan_file
-from p2uformat.artifact.contents import Contents
+from p2uformat.artifact.contents import Contents, Path
 from p2uformat.artifact.encode import Encoder
-from p2uformat.artifact.open import Artifact
+from p2uformat.artifact.open import Artifact, Parents, candidates
 from p2uformat.artifact.options import Policy, Sensitivity, parse_policy
 from p2uformat.artifact.parent import Parent
 from p2uformat.artifact.plan import (
@@ -49,11 +50,13 @@ def pack(
     source: Source,
     destination: str | os.PathLike[str],
     *,
-    tiers: Sequence[str] | str = ("q4", "q8", "exact"),
+    tiers: Sequence[str] | str | None = None,
     base_bits: float | None = None,
     overrides: Mapping[str, str] | None = None,
     sensitivity: Sensitivity = None,
-    parent: str | os.PathLike[str] | Artifact | None = None,
+    parent: Path | Artifact | None = None,
+    parents: Parents = (),
+    self_contained: bool = False,
     sha256: bool = False,
     overwrite: bool = False,
     threads: int | None = None,
@@ -72,7 +75,8 @@ def pack(
     destination : str or os.PathLike
         The file to make.
     tiers : sequence of str or str
-        The ladder, coarse to fine, ending in ``exact``; lossy tiers are named ``qN``.
+        The ladder, coarse to fine, ending in ``exact``; lossy tiers are named ``qN``. By default
+        the parent's, or ``q4,q8,exact``.
     base_bits : float, optional
         Budget of the base tier, bits per quantized weight; by default the number in its name.
     overrides : mapping of str to str, optional
@@ -80,7 +84,13 @@ def pack(
     sensitivity : mapping or callable, optional
         Weight of a tensor's squared error, by glob or by name; 1 where nothing is said.
     parent : Artifact or path, optional
-        An artifact whose step exponents are kept where they still fit.
+        An artifact of an earlier version. Its step exponents are kept where they still fit, what
+        is unchanged stays there, and changed layers are stored as differences where that is
+        smaller: the new file needs the parent to be read. Its content is the same as without.
+    parents : path, Artifact, or sequence of them
+        Where to find the artifacts that the parent itself needs, as in `open`.
+    self_contained : bool
+        Whether to keep the parent's step exponents only, so that the new file needs nothing.
     sha256 : bool
         Whether to record the SHA-256 of each file as well, as hubs publish it.
     overwrite : bool
@@ -102,7 +112,10 @@ def pack(
     LimitExceeded
         If a folder holds too many files.
     InvalidArgument, DestinationExists
-        If an option makes no sense, or the destination is there.
+        If an option makes no sense, or the destination is there; if the parent has other tiers, or
+        too many parents of its own.
+    Incomplete, ParentRequired, ParentMismatch
+        If the parent is not all there, or one that it needs is not.
     NotFound, StoreUnavailable
         If a file cannot be read or written.
 
@@ -115,20 +128,29 @@ def pack(
     >>> summary.tiers[0].name, summary.tiers[0].bits_per_weight <= 4.0
     ('q4', True)
     """
-    policy = parse_policy(tiers, base_bits, overrides, sensitivity)
     workers = min(worker_count(threads), MOST_ENCODERS)
-    target = Path(os.fsdecode(destination))
+    target = pathlib.Path(os.fsdecode(destination))
     refuse_taken(os.fspath(target), overwrite=overwrite)
     with ExitStack() as stack:
+        differ = not self_contained
+        above = open_parent(stack, parent, candidates(parents), target, differ=differ)
+        policy = parse_policy(ladder_names(tiers, above), base_bits, overrides, sensitivity)
+        check_tiers(policy, above)
         checkpoint = stack.enter_context(Checkpoint(source))
         _refuse_itself(checkpoint, target)
-        grids = stack.enter_context(Parent(parent)) if parent is not None else None
-        job = _Job(checkpoint, policy, workers, progress, grids)
+        job = _Job(checkpoint, policy, workers, progress, above)
         plans, files = job.plan(sha256=sha256)
         spools = Spools(len(policy.tiers), target)
         stack.callback(spools.close)
-        pages = job.encode(plans, files, spools)
-        manifest = assemble(policy.tiers, pages)
+        encoder = Encoder(policy, spools, workers, above)
+        pages = job.encode(plans, files, encoder)
+        needed = above if encoder.needs_parent else None
+        manifest = assemble(
+            policy.tiers,
+            pages,
+            None if needed is None else needed.reference,
+            () if needed is None else needed.pages,
+        )
         written = write_artifact(
             destination,
             manifest=manifest,
@@ -136,10 +158,11 @@ def pack(
             overwrite=overwrite,
             progress=lambda done, total: job.note("assemble", done, total),
         )
-    return Artifact(Contents.of(written), workers).summary
+        known = None if needed is None else needed.contents
+        return Artifact(Contents.of(written, known), workers).summary
 
 
-def _refuse_itself(checkpoint: Checkpoint, target: Path) -> None:
+def _refuse_itself(checkpoint: Checkpoint, target: pathlib.Path) -> None:
     """Refuse to pack the file that is to be replaced: the artifact would hold its own past."""
     if checkpoint.folder and target.exists() and checkpoint.holds(target):
         raise InvalidArgument(
@@ -186,11 +209,14 @@ class _Job:
 
         def scan(item: tuple[int, TensorPlan, int, bytes]) -> tuple[TensorPlan, BlockPlan]:
             number, plan, index, data = item
-            start, _ = plan.geometry.block_range(index)
+            block = BlockPlan(*plan.geometry.block_range(index), digest(data))
             grid = None
-            if self._parent is not None and plan.fmt is not None:
-                grid = self._parent.grid(self._tensors[plan.name][1], index)
-            return plan, scan_block(plan, start, data, grid, keep=number % every == 0)
+            if self._parent is not None:
+                if self._parent.unchanged(plan, index, block.digest):
+                    block.unchanged = True
+                    return plan, block
+                grid = self._parent.grid(plan, index) if plan.fmt is not None else None
+            return plan, scan_block(plan, block, data, grid, keep=number % every == 0)
 
         def blocks() -> Iterator[tuple[int, TensorPlan, int, bytes]]:
             nonlocal done
@@ -214,10 +240,25 @@ class _Job:
             plan.blocks.append(block)
             done += block.weights * plan.geometry.element_size
             self.note("plan", done, self._total)
+        self._inherit(plans)
         plan_budget(
             plans, self._policy, self._threads, lambda: self.note("plan", done, self._total)
         )
         return plans, files
+
+    def _inherit(self, plans: list[TensorPlan]) -> None:
+        """Take over tensors that the parent has, and the grid of blocks that it has."""
+        if self._parent is None:
+            return
+        for plan in plans:
+            plan.inherited = self._parent.same_tensor(plan)
+            for index, block in enumerate(plan.blocks):
+                if plan.inherited:
+                    block.forget()
+                elif block.unchanged and plan.fmt is not None:
+                    grid = self._parent.grid(plan, index)
+                    assert grid is not None
+                    block.steps, block.sparse = grid.steps, grid.sparse
 
     def _tensor_plans(self) -> list[TensorPlan]:
         shapes = []
@@ -229,10 +270,14 @@ class _Job:
         weights = sum(cut.elements for _, cut, _, fmt in shapes if fmt is not None)
         plans = []
         for tensor, cut, rule, fmt in shapes:
-            known = self._parent.segment(tensor) if self._parent and fmt else None
-            segment = known or segment_length(cut.row, weights, cut.step)
+            segment = segment_length(cut.row, weights, cut.step)
             planes = planes_of(fmt, self._policy.finest) if fmt else 0
-            plans.append(TensorPlan(tensor.name, cut, fmt, segment, planes, rule.bits, rule.weight))
+            plan = TensorPlan(
+                tensor.name, cut, fmt, segment, planes, rule.bits, rule.weight, rule.exact
+            )
+            if self._parent is not None and fmt is not None:
+                self._parent.adopt(plan)
+            plans.append(plan)
         return plans
 
     def _read(self, plan: TensorPlan, start: int, stop: int) -> bytes:
@@ -240,9 +285,8 @@ class _Job:
         size = plan.geometry.element_size
         return member.read(tensor.offset + start * size, (stop - start) * size)
 
-    def encode(self, plans: list[TensorPlan], files: list[FilePlan], spools: Spools) -> Pages:
+    def encode(self, plans: list[TensorPlan], files: list[FilePlan], encoder: Encoder) -> Pages:
         """Read the source again and turn it into pages and chunks."""
-        encoder = Encoder(self._policy, spools, self._threads)
 
         def read(plan: TensorPlan, block: BlockPlan) -> bytes:
             return self._read(plan, block.start, block.stop)

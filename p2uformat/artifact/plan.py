@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from p2uformat.artifact.options import Policy
 from p2uformat.chunk import choose_cut, class_chunk_bytes
 from p2uformat.codec.rates import ONE_BIT, entropy
-from p2uformat.digest import digest
 from p2uformat.floats import FORMATS, FloatFormat
 from p2uformat.kernels import kernels
+from p2uformat.manifest import TensorRecord
 from p2uformat.parallel import ordered_map
 from p2uformat.quant.bitplane import is_sparse
 from p2uformat.quant.planner import Plan, Segments, make_plan
@@ -77,11 +77,16 @@ class BlockPlan:
     anchor: NDArray[np.int16] | None = None
     sample: Words | None = None
     steps: Steps | None = None
+    unchanged: bool = False  # the parent's block of the same number
 
     @property
     def weights(self) -> int:
         """Number of weights."""
         return self.stop - self.start
+
+    def forget(self) -> None:
+        """Drop what only the planner needs."""
+        self.counts = self.anchor = self.sample = None
 
 
 @dataclass(slots=True)
@@ -95,7 +100,16 @@ class TensorPlan:
     planes: int
     bits: float
     weight: float
+    exact: bool = False  # by the caller's wish
     blocks: list[BlockPlan] = field(default_factory=list)
+    inherited: tuple[TensorRecord, ...] = ()  # where the parent has the same tensor
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What tensors have in common whose equal layers may be stored once."""
+        if self.fmt is None:
+            return ("whole", 0, self.geometry.element_size)
+        return (self.fmt.name, self.planes)
 
     @property
     def row(self) -> int:
@@ -139,7 +153,7 @@ def planes_of(fmt: FloatFormat, finest: int) -> int:
 
 
 def scan_block(
-    tensor: TensorPlan, start: int, data: bytes | bytearray, grid: Grid | None, *, keep: bool
+    tensor: TensorPlan, block: BlockPlan, data: bytes | bytearray, grid: Grid | None, *, keep: bool
 ) -> BlockPlan:
     """Look at one block of the source.
 
@@ -147,8 +161,8 @@ def scan_block(
     ----------
     tensor : TensorPlan
         Its tensor.
-    start : int
-        Its first element.
+    block : BlockPlan
+        What is known of it, which is added to and returned.
     data : bytes
         Its bytes.
     grid : Grid, optional
@@ -156,8 +170,6 @@ def scan_block(
     keep : bool
         Whether to keep the words for calibration.
     """
-    stop = start + len(data) // tensor.geometry.element_size
-    block = BlockPlan(start, stop, digest(data))
     fmt = tensor.fmt
     if fmt is None:
         return block
@@ -260,7 +272,7 @@ def _plan_together(
     known = {_sameness(*pair): pair[1].steps for pair in first}
     for tensor, block in fresh:
         block.steps = known[_sameness(tensor, block)]
-        block.counts = block.anchor = block.sample = None
+        block.forget()
     _drop_large(first, spans, segments, plan, digits)
 
 

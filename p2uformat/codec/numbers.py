@@ -1,4 +1,4 @@
-"""Small numbers in known ranges: their lengths as symbols of a few kinds, the rest as bits.
+"""Small numbers in known ranges: lengths and signs as symbols of a few kinds, the rest as bits.
 
 The symbols of a kind become one byte each, or runs of zeros with what stands between them, and zstd
 does the entropy coding (SPEC.md, 7.4).
@@ -60,7 +60,7 @@ def encode_numbers(scope: Scope, values: NDArray[np.int64]) -> list[bytes]:
     >>> scope = Scope(np.zeros(3, np.uint8), three, np.ones(3, np.bool_), 1)
     >>> parts = encode_numbers(scope, np.array([0, -3, 1]))
     >>> [part.hex() for part in parts]
-    ['0100', '0304', '03']
+    ['0100', '0607', '01']
     >>> decode_numbers(scope, parts).tolist()
     [0, -3, 1]
     """
@@ -68,7 +68,9 @@ def encode_numbers(scope: Scope, values: NDArray[np.int64]) -> list[bytes]:
     # The one value whose magnitude int64 cannot hold, -2**63, is its own two's complement.
     magnitude = np.where(negative, -values, values).view(np.uint64)
     length = _bit_lengths(magnitude)
-    symbols = np.where(length > 0, scope.width + np.uint8(1) - length, 0).astype(np.uint8)
+    room = scope.width - length
+    symbols = np.where(scope.signed, 2 * room + 1 + negative, room + 1)
+    symbols = np.where(length > 0, symbols, 0).astype(np.uint8)
     parts: list[bytes] = []
     for kind in range(scope.kinds):
         parts += _runs(symbols[scope.kind == kind])
@@ -76,8 +78,7 @@ def encode_numbers(scope: Scope, values: NDArray[np.int64]) -> list[bytes]:
     low = length[rest] - np.uint8(1)
     one = np.uint64(1)
     bits = magnitude[rest] & ((one << low.astype(np.uint64)) - one)
-    signed = scope.signed[rest]
-    return [*parts, _pack_wide(bits, low, negative[rest], signed)]
+    return [*parts, _pack_wide(bits, low)]
 
 
 def decode_numbers(scope: Scope, parts: Sequence[Buffer]) -> NDArray[np.int64]:
@@ -94,11 +95,13 @@ def decode_numbers(scope: Scope, parts: Sequence[Buffer]) -> NDArray[np.int64]:
     for kind in range(scope.kinds):
         where = np.flatnonzero(scope.kind == kind)
         symbols[where] = _from_runs(parts[2 * kind], parts[2 * kind + 1], len(where))
-    if (symbols > scope.width).any():
+    if (symbols > np.where(scope.signed, 2 * scope.width, scope.width)).any():
         raise Malformed("a number is longer than its range")
     rest = np.flatnonzero(symbols)
-    low = scope.width[rest] - symbols[rest]
-    bits, negative = _unpack_wide(parts[-1], low, scope.signed[rest])
+    signed = scope.signed[rest]
+    negative = signed & (symbols[rest] & 1 == 0)
+    low = scope.width[rest] - np.where(signed, (symbols[rest] + 1) >> 1, symbols[rest])
+    bits = _unpack_wide(parts[-1], low)
     magnitude = (bits | (np.uint64(1) << low.astype(np.uint64))).view(np.int64)
     values = np.zeros(len(symbols), np.int64)
     values[rest] = np.where(negative, -magnitude, magnitude)
@@ -158,30 +161,18 @@ def _from_runs(runs: Buffer, found: Buffer, count: int) -> U8:
     return symbols
 
 
-def _pack_wide(
-    bits: NDArray[np.uint64], low: U8, negative: NDArray[np.bool_], signed: NDArray[np.bool_]
-) -> bytes:
-    """Pack each number's low bits and, where there can be one, its sign behind them."""
-    columns = _columns(low)
-    pieces = np.zeros((len(bits), len(columns) + 1), np.uint32)
-    widths = np.zeros(pieces.shape, np.uint8)
-    for place, width in enumerate(columns):
+def _pack_wide(bits: NDArray[np.uint64], low: U8) -> bytes:
+    """Pack each number's low bits."""
+    widths = _columns(low)
+    pieces = np.zeros(widths.shape, np.uint32)
+    for place in range(widths.shape[1]):
         shifted = bits >> np.uint64(_PIECE * place)
         pieces[:, place] = shifted & np.uint64((1 << _PIECE) - 1)
-        widths[:, place] = width
-    pieces[:, -1] = negative
-    widths[:, -1] = signed
     return pack_variable(pieces.reshape(-1), widths.reshape(-1))
 
 
-def _unpack_wide(
-    data: Buffer, low: U8, signed: NDArray[np.bool_]
-) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    columns = _columns(low)
-    widths = np.zeros((len(low), len(columns) + 1), np.uint8)
-    for place, width in enumerate(columns):
-        widths[:, place] = width
-    widths[:, -1] = signed
+def _unpack_wide(data: Buffer, low: U8) -> NDArray[np.uint64]:
+    widths = _columns(low)
     total = int(widths.sum(dtype=np.int64))
     found = np.frombuffer(data, np.uint8)
     if len(found) != (total + 7) >> 3:
@@ -190,13 +181,14 @@ def _unpack_wide(
         raise Malformed("the padding of a bit string is not zero")
     pieces = unpack_variable(found, widths.reshape(-1)).reshape(widths.shape)
     bits = np.zeros(len(low), np.uint64)
-    for place in range(len(columns)):
+    for place in range(widths.shape[1]):
         bits |= pieces[:, place].astype(np.uint64) << np.uint64(_PIECE * place)
-    return bits, pieces[:, -1].astype(np.bool_)
+    return bits
 
 
-def _columns(low: U8) -> list[U8]:
+def _columns(low: U8) -> U8:
     """Cut widths into pieces, the lowest first, as many as the widest one needs."""
     count = max(1, -(-int(low.max(initial=0)) // _PIECE))
-    left = low.astype(np.int32)
-    return [np.clip(left - _PIECE * i, 0, _PIECE).astype(np.uint8) for i in range(count)]
+    left = low.astype(np.int32)[:, None] - _PIECE * np.arange(count, dtype=np.int32)
+    widths: U8 = np.clip(left, 0, _PIECE).astype(np.uint8)
+    return widths

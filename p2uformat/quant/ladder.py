@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from p2uformat.codec.bits import unpack_fixed
 from p2uformat.errors import Malformed
 from p2uformat.quant.bitplane import BlockSpec
-from p2uformat.quant.layers import BaseLayer
+from p2uformat.quant.layers import BaseLayer, ExactLayer
 from p2uformat.quant.split import MINUS_ZERO, OUTLIER
 
 __all__ = ["Ladder"]
@@ -88,6 +89,25 @@ class Ladder:
     def place(self, tier: int) -> I64:
         """Return n for positive weights and -1 - n for negative ones."""
         return np.where(self.negative, ~self.index(tier), self.index(tier))
+
+    def exact_sections(self, payload: Buffer) -> ExactLayer:
+        """Cut the payload of this block's exact layer into its parts.
+
+        Raises
+        ------
+        Malformed
+            If it is too short.
+        """
+        spec = self.spec
+        tiny = int(np.count_nonzero(self.plain & (self.index(len(spec.digits) - 1) == 0)))
+        live = int(np.count_nonzero(self.live))
+        head = tiny * spec.format.exponent_bytes
+        ends = [head + plane * live for plane in range(spec.planes + 1)]
+        if len(payload) < ends[-1]:
+            raise Malformed(f"an exact layer of {len(payload)} bytes")
+        data = bytes(payload)
+        planes = tuple(data[a:b] for a, b in pairwise(ends))
+        return ExactLayer(data[:head], planes, data[ends[-1] :])
 
     def codes(self) -> I64:
         """Return the weights' places among all numbers of their format."""

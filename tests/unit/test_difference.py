@@ -148,10 +148,10 @@ def test_long_runs_of_zeros():
         [b"\0\xff", b"\4", b"\0"],
         [b"\3", b"\4", b"\0"],  # behind the end
         [b"\0", b"\0", b""],  # a zero behind a run
-        [b"", b"\0\5\0", b""],  # a symbol above its width
+        [b"", b"\0\x09\0", b""],  # a symbol above its width
         [b"", b"\0\4\0", b""],  # no bits
         [b"", b"\0\4\0", b"\0\0"],
-        [b"", b"\0\4\0", b"\2"],  # padding
+        [b"", b"\0\4\0", b"\4"],  # padding
         [b"", b"\0\4\0"],
     ],
 )

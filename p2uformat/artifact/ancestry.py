@@ -1,0 +1,100 @@
+"""The parent that `pack` is given: whether it can be one, and what follows from it."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from typing import Final
+
+from p2uformat.artifact.contents import Contents, Path
+from p2uformat.artifact.open import Artifact, candidates
+from p2uformat.artifact.options import Policy
+from p2uformat.artifact.parent import Parent
+from p2uformat.errors import InvalidArgument
+
+__all__ = ["check_tiers", "ladder_names", "open_parent"]
+
+_USUAL: Final = ("q4", "q8", "exact")
+
+
+def open_parent(
+    stack: ExitStack,
+    parent: Path | Artifact | None,
+    parents: Sequence[Path | Contents],
+    target: pathlib.Path,
+    *,
+    differ: bool,
+) -> Parent | None:
+    """Open the parent, if there is one, and see that it can be one.
+
+    Parameters
+    ----------
+    stack : ExitStack
+        Closes what is opened here.
+    parent : path or Artifact, optional
+        The parent.
+    parents : sequence
+        Where its own parents may be found.
+    target : Path
+        What the child will be called.
+    differ : bool
+        Whether the child will need it.
+
+    Raises
+    ------
+    Incomplete, ParentRequired
+        If it is not all there.
+    InvalidArgument
+        If it stands too deep, or would be replaced.
+    """
+    if parent is None:
+        return None
+    (found,) = candidates(parent)
+    if not isinstance(found, Contents):
+        found = stack.enter_context(Contents.open(found, parents))
+    if len(found.complete) < len(found.tiers):
+        raise found.incomplete("all that a child may need", len(found.tiers) - 1)
+    above = Parent(found, differ=differ)
+    if differ:
+        _ = above.reference  # which refuses a chain that is too long, before any work
+        _refuse_ancestor(found, target)
+    return above
+
+
+def _refuse_ancestor(parent: Contents, target: pathlib.Path) -> None:
+    """Refuse to replace an artifact that the new one will need."""
+    ancestor: Contents | None = parent
+    while ancestor is not None:
+        with suppress(OSError):
+            if target.samefile(ancestor.path):
+                raise InvalidArgument(
+                    f"{os.fspath(target)!r} is what the new artifact would need",
+                    hint="write it to another place, or make it self-contained",
+                )
+        ancestor = ancestor.parent
+
+
+def ladder_names(tiers: Sequence[str] | str | None, parent: Parent | None) -> Sequence[str] | str:
+    """Return the names of the tiers: those asked for, or the parent's, or the usual ones."""
+    if tiers is not None:
+        return tiers
+    return _USUAL if parent is None else [tier.name for tier in parent.tiers]
+
+
+def check_tiers(policy: Policy, parent: Parent | None) -> None:
+    """Refuse other tiers than those of a parent that layers are to be differed from.
+
+    Raises
+    ------
+    InvalidArgument
+        If there are such.
+    """
+    if parent is None or not parent.differ or policy.tiers == parent.tiers:
+        return
+    theirs = ",".join(tier.name for tier in parent.tiers)
+    raise InvalidArgument(
+        f"the parent has the tiers {theirs}, got {','.join(tier.name for tier in policy.tiers)}",
+        hint="leave the tiers out, or make the artifact self-contained",
+    )
