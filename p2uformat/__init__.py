@@ -37,6 +37,7 @@ from p2uformat.errors import (
 if TYPE_CHECKING:
     from p2uformat.artifact.open import Artifact, open  # noqa: A004
     from p2uformat.artifact.pack import pack
+    from p2uformat.artifact.squash import squash
     from p2uformat.artifact.types import (
         Damage,
         FileInfo,
@@ -89,6 +90,7 @@ __all__ = [
     "kernels_in_use",
     "open",
     "pack",
+    "squash",
     "unpack",
     "use_kernels",
     "verify",
@@ -109,6 +111,7 @@ _HOMES: Final = {
     "kernels_in_use": "kernels",
     "open": "artifact.open",
     "pack": "artifact.pack",
+    "squash": "artifact.squash",
     "unpack": "artifact.unpack",
     "use_kernels": "kernels",
     "verify": "artifact.verify",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -172,25 +172,25 @@ class Encoder:
         return plan.geometry.elements * plan.geometry.element_size
 
     def stored(
-        self, records: Sequence[tuple[Record, str]], blocks: Iterable[EncodedBlock]
+        self, records: Sequence[tuple[Record, tuple[object, ...]]], blocks: Iterator[EncodedBlock]
     ) -> Iterator[int]:
-        """Encode what has records already, in key order; yield the weight of each block.
+        """Encode a page of records that there are already; yield the weight of each block.
 
         Parameters
         ----------
-        records : sequence of (Record, str)
-            Each with the kind of its tensor; blocks of one kind share chunks.
-        blocks : iterable of EncodedBlock
+        records : sequence of (Record, tuple)
+            Each with its kind; blocks of one kind may share places and chunks.
+        blocks : iterator of EncodedBlock
             Those of all of them, in order.
         """
-        results = iter(blocks)
         for record, kind in records:
-            self._before(record.key[1], record.geometry.blocks() if not record.first_block else 0)
             places = []
-            for done in islice(results, record.block_count):
-                places.append(self._place(done, (kind,)))
+            for done in islice(blocks, record.block_count):
+                places.append(self._place(done, kind))
                 yield done.weight
-            self._add(record, places)
+            self._page.records.append(record)
+            self._page.places.append(places)
+        self._end_page()
 
     def files(self, plans: Sequence[FilePlan], *, text: bool) -> Iterator[int]:
         """Encode files, in the order of their paths; yield the bytes of each block once it is done.

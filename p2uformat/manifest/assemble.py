@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from p2uformat.digest import digest
@@ -44,6 +44,7 @@ def assemble(
     pages: Sequence[tuple[ContentPage, EncodingPage]],
     parent: ParentRef | None = None,
     inherited: Container[bytes] = (),
+    ext: Mapping[str, object] | None = None,
 ) -> Manifest:
     """Encode pages, and the roots over them.
 
@@ -57,6 +58,8 @@ def assemble(
         The artifact that shared layers and differences need.
     inherited : container of bytes
         Digests of its content pages: a page that is one of them and has no chunks is left out.
+    ext : mapping, optional
+        Additions to the content root.
 
     Raises
     ------
@@ -70,7 +73,8 @@ def assemble(
         PageRef(page[0].records[0].key, len(data[0]), digest(data[0]))
         for page, data in zip(pages, encoded, strict=True)
     )
-    content_root = ContentRoot(tuple(tiers), refs, totals_of([page[0] for page in pages])).encode()
+    totals = totals_of([page[0] for page in pages])
+    content_root = ContentRoot(tuple(tiers), refs, totals, ext or {}).encode()
     left_out = [
         not page[1].chunks and ref.digest in inherited
         for page, ref in zip(pages, refs, strict=True)

@@ -1,0 +1,257 @@
+"""An artifact that needs parents becomes one that needs none, with the same content root."""
+
+from __future__ import annotations
+
+import math
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from p2uformat.artifact.bodies import (
+    EncodedBlock,
+    fresh_bodies,
+    is_alone,
+    ladder_digests,
+    opaque_body,
+    placed_block,
+    whole_block,
+)
+from p2uformat.artifact.catalog import StoredFile, StoredTensor, parent_required
+from p2uformat.artifact.contents import Contents, Path
+from p2uformat.artifact.encode import Encoder
+from p2uformat.artifact.open import Artifact, Parents, candidates
+from p2uformat.artifact.options import Policy
+from p2uformat.artifact.plan import ALONE
+from p2uformat.artifact.spool import Spools
+from p2uformat.artifact.types import Progress, Summary
+from p2uformat.artifact.undo import block_ladder, block_layers, joined
+from p2uformat.container.publish import refuse_taken
+from p2uformat.container.writer import write_artifact
+from p2uformat.digest import digest
+from p2uformat.errors import DigestMismatch
+from p2uformat.limits import MAX_RECORD_BLOCKS
+from p2uformat.manifest import (
+    BitplaneParameters,
+    ContentPage,
+    EncodingPage,
+    Record,
+    TensorRecord,
+    assemble,
+)
+from p2uformat.parallel import MOST_ENCODERS, ordered_map, worker_count
+from p2uformat.quant.bitplane import BlockLayers
+from p2uformat.tensor import ELEMENT_SIZES
+
+__all__ = ["squash"]
+
+Callback = Callable[[Progress], None]
+
+
+def squash(
+    source: Path | Artifact,
+    destination: str | os.PathLike[str],
+    *,
+    parents: Parents = (),
+    overwrite: bool = False,
+    threads: int | None = None,
+    progress: Callback | None = None,
+) -> Summary:
+    """Write an artifact again so that it needs no parent.
+
+    Content root, tiers and values stay what they are; every layer is read, checked against its
+    digest, and stored as it is.
+
+    Parameters
+    ----------
+    source : path, bytes or Artifact
+        The artifact.
+    destination : str or os.PathLike
+        The file to make.
+    parents : path, Artifact, or sequence of them
+        Where to find the artifacts that it needs, as in `open`.
+    overwrite : bool
+        Whether to replace the destination.
+    threads : int, optional
+        Workers; by default one per core. At most three, which bounds the memory.
+    progress : callable, optional
+        Called with a `Progress` now and then.
+
+    Returns
+    -------
+    Summary
+        What was written.
+
+    Raises
+    ------
+    ParentMismatch, ParentRequired, Incomplete
+        If something that it needs is not there.
+    CorruptData
+        If something is damaged. Nothing is written then.
+    DestinationExists, NotFound, StoreUnavailable
+        If the destination cannot be written.
+
+    Examples
+    --------
+    >>> import numpy, tempfile, pathlib, p2uformat
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> weights = numpy.random.default_rng(0).standard_normal((256, 64), numpy.float32)
+    >>> first = p2uformat.pack({"w": weights}, folder / "1.p2u")
+    >>> child = p2uformat.pack({"w": weights + 1e-5}, folder / "2.p2u", parent=folder / "1.p2u")
+    >>> alone = squash(folder / "2.p2u", folder / "alone.p2u", parents=folder / "1.p2u")
+    >>> alone.root == child.root, child.parent == first.root, alone.parent
+    (True, True, None)
+    """
+    workers = min(worker_count(threads), MOST_ENCODERS)
+    target = pathlib.Path(os.fsdecode(destination))
+    refuse_taken(os.fspath(target), overwrite=overwrite)
+    with ExitStack() as stack:
+        contents = _open(stack, source, parents)
+        job = _Squash(contents, progress)
+        spools = Spools(len(contents.tiers), target)
+        stack.callback(spools.close)
+        root = contents.container.content
+        manifest = assemble(root.tiers, job.encode(spools, workers), ext=root.ext)
+        _compare(contents, digest(manifest.content_root))
+        written = write_artifact(
+            destination,
+            manifest=manifest,
+            tier_spools=spools.finish(),
+            overwrite=overwrite,
+            progress=lambda done, total: job.note("assemble", done, total),
+        )
+    return Artifact(Contents.of(written), workers).summary
+
+
+def _open(stack: ExitStack, source: Path | Artifact, parents: Parents) -> Contents:
+    (found,) = candidates(source)
+    if not isinstance(found, Contents):
+        found = stack.enter_context(Contents.open(found, candidates(parents)))
+    if found.orphaned:
+        raise parent_required(found.container)
+    if len(found.complete) < len(found.tiers):
+        raise found.incomplete("all of it", len(found.tiers) - 1)
+    for page in found.container.pages:
+        for damage in page.damage:
+            raise damage
+    return found
+
+
+def _compare(contents: Contents, got: bytes) -> None:
+    expected = contents.container.header.content_root
+    if got != expected:
+        raise DigestMismatch(
+            f"expected root {expected.hex()}, got {got.hex()}",
+            artifact=contents.path,
+            region="root",
+            expected=expected.hex(),
+            got=got.hex(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One block."""
+
+    stored: StoredTensor | StoredFile
+    block: int
+
+
+class _Squash:
+    """One run of `squash`."""
+
+    def __init__(self, contents: Contents, progress: Callback | None) -> None:
+        self._contents = contents
+        self._progress = progress
+        files = contents.catalog.files.values()
+        # As a folder is packed: its files are text that compresses, a single head is not.
+        self._text = len(files) > 1 or any(f.record.layout == "plain" for f in files)
+
+    def note(self, phase: str, done: int, total: int) -> None:
+        """Tell the caller how far it is."""
+        if self._progress is not None:
+            self._progress(Progress(phase, done, total))
+
+    def encode(self, spools: Spools, threads: int) -> list[tuple[ContentPage, EncodingPage]]:
+        """Store every layer and return the pages, cut as they were."""
+        tiers = self._contents.container.content.tiers
+        encoder = Encoder(Policy(tiers, 0.0, 0, (), None), spools, threads)
+        total = sum(_weight(stored) for stored in self._contents.catalog.everything())
+        done = 0
+        blocks = ordered_map(self._encode, self._jobs(), threads)
+        for page in self._contents.container.pages:
+            assert page.content is not None
+            kinds = [(record, self._kind(record)) for record in page.content.records]
+            for weight in encoder.stored(kinds, blocks):
+                done += weight
+                self.note("encode", done, total)
+        return encoder.finish()
+
+    def _jobs(self) -> Iterator[_Job]:
+        for page in self._contents.container.pages:
+            assert page.content is not None
+            for record in page.content.records:
+                stored = self._stored(record)
+                first = record.first_block
+                yield from (_Job(stored, first + i) for i in range(record.block_count))
+
+    def _stored(self, record: Record) -> StoredTensor | StoredFile:
+        if isinstance(record, TensorRecord):
+            return self._contents.catalog.tensors[record.name]
+        return self._contents.catalog.files[record.path]
+
+    def _kind(self, record: Record) -> tuple[object, ...]:
+        """Return what blocks have in common that may share places and chunks."""
+        if not isinstance(record, TensorRecord):
+            return ("file", record.tier, self._text)
+        if isinstance(record.parameters, BitplaneParameters):
+            return (record.dtype, record.parameters.planes)
+        return ("whole", record.parameters.tier, ELEMENT_SIZES.get(record.dtype, 1))
+
+    def _encode(self, job: _Job) -> EncodedBlock:
+        stored = job.stored
+        alone = stored.blocks > MAX_RECORD_BLOCKS
+        if isinstance(stored, StoredTensor) and stored.record.quantizer == "bitplane":
+            return self._ladder(stored, job.block, alone=alone)
+        data = bytes(self._contents.reader.raw(stored, job.block))
+        self._check(stored, 0, job.block, digest(data))
+        text = isinstance(stored, StoredFile) and self._text
+        tier = stored.record.layer_tier(0)
+        body = opaque_body(data, stored.geometry.element_size, tier, text=text)
+        return whole_block(data, digest(data), body, alone=alone or is_alone(data))
+
+    def _ladder(self, stored: StoredTensor, block: int, *, alone: bool) -> EncodedBlock:
+        reader = self._contents.reader
+        parts = block_layers(reader, stored, block, reader.exact)
+        ladder = block_ladder(reader, stored, block, parts[: reader.exact])
+        with reader.located(stored, 0, block):
+            ladder.base.check()
+        with reader.located(stored, reader.exact, block):
+            exact = ladder.exact_sections(joined(parts[reader.exact]))
+        digits = tuple(bytes(payload) for payload in ladder.digits)
+        layers = BlockLayers(ladder.base, digits, exact, (), {})
+        digests = ladder_digests(layers)
+        for layer, got in enumerate(digests):
+            self._check(stored, layer, block, got)
+        row = math.prod(stored.record.shape[1:]) if len(stored.record.shape) > 1 else 1
+        bodies = fresh_bodies(layers, row, ladder.spec.planes)
+        weights = ladder.spec.weights
+        return placed_block(digests, bodies, None, weights, alone=alone or weights >= ALONE)
+
+    def _check(self, stored: StoredTensor | StoredFile, layer: int, block: int, got: bytes) -> None:
+        expected = stored.digest(layer, block)
+        if got != expected:
+            with self._contents.reader.located(stored, layer, block):
+                raise DigestMismatch(
+                    f"expected layer digest {expected.hex()}, got {got.hex()}",
+                    region="layer",
+                    expected=expected.hex(),
+                    got=got.hex(),
+                )
+
+
+def _weight(stored: StoredTensor | StoredFile) -> int:
+    """Return how much a tensor or file counts for progress: weights, or bytes of what is whole."""
+    ladder = isinstance(stored, StoredTensor) and stored.record.quantizer == "bitplane"
+    return stored.geometry.elements * (1 if ladder else stored.geometry.element_size)
