@@ -15,6 +15,21 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the destination if it exists.")
 ]
 
+Plot = Annotated[
+    str | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        help="Draw pictures too: a page for .html, one picture for .png. Needs matplotlib "
+        "(pip install 'p2uformat[plot]').",
+        show_default=False,
+    ),
+]
+
+OverwritePlot = Annotated[
+    bool, typer.Option("--overwrite", help="With --plot: replace the file if it exists.")
+]
+
 Threads = Annotated[
     int | None,
     typer.Option(
