@@ -29,7 +29,7 @@ TENSOR_HEADINGS = (
     "bytes",
     "to fetch",
     "changed",
-    "RMS",
+    "RMS diff",
     "largest",
 )
 

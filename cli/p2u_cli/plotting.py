@@ -93,7 +93,7 @@ def diff(name: str, older: str, newer: str, report: "DiffReport", *, overwrite: 
         statuses.plot_new(report),
         distances.plot(report),
     ]
-    heading = f"{Path(older).name} > {Path(newer).name}"
+    heading = f"{Path(older).name} → {Path(newer).name}"
     facts = diffview.diff_facts(older, newer, report)
     _write(name, heading, facts, plots, tables.of_diff(report), overwrite)
 

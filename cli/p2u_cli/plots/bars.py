@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from p2u_cli.plots import theme
 
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
 
 # Inches that a row takes: where there is room, its name stands beside it, else above it.
 ROW, TALL_ROW = 0.27, 0.46
-AROUND = 1.0
+AROUND = 0.62
 BAR = 0.62
+MOST_TICKS = 7
+DWARFS = 2.5
 TALL_BAR = 0.42
 
 
@@ -45,32 +48,80 @@ def letters(*, narrow: bool) -> int:
     return 44 if narrow else 46
 
 
-def note(axes: Axes, x: float, row: float, text: str, *, colour: str = theme.INK) -> None:
-    """Write a label to the right of a bar's end."""
+def note(
+    axes: Axes, x: float, row: float, text: str, *, colour: str = theme.INK, apart: float = 5
+) -> None:
+    """Write a label to the right of a bar's end, so many points apart."""
     axes.annotate(
-        text, (x, row), (5, 0), textcoords="offset points", va="center", size=8.5, color=colour
+        text, (x, row), (apart, 0), textcoords="offset points", va="center", size=8.5, color=colour
     )
+
+
+def dots(
+    axes: Axes, start: float, rows: Sequence[tuple[float | None, str]], colour: str = theme.NEW
+) -> None:
+    """Draw a dot with a stem from `start`, and a label, for each row; None has no dot."""
+    for row, (at, text) in enumerate(rows):
+        if at is not None:
+            axes.plot([start, at], [row, row], color=theme.LINE, linewidth=2, zorder=1)
+            axes.plot([at], [row], "o", color=colour, markersize=6)
+        note(axes, start if at is None else at, row, text, apart=8)
 
 
 def bytes_axis(axes: Axes, most: float, room: float) -> None:
     """Make the x axis one of bytes up to `most`, and leave room for labels behind it."""
     by, name = theme.unit(most)
+    scale_axis(axes, most, room, by, name)
+
+
+def scale_axis(axes: Axes, most: float, room: float, by: float, name: str) -> None:
+    """Make the x axis one from 0 to `most`, its ticks round numbers of `by`."""
     axes.set_xlim(0, (most or 1) * room)
-    # Round numbers of the unit, whatever it is.
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda x, _: f"{x / by:g}" if x <= most * 1.001 or x == 0 else "")
-    )
-    axes.set_xlabel(name)
+    locator = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=by == 1)
+    ticks = [tick for tick in locator.tick_values(0, most / by) if 0 <= tick <= most / by]
+    axes.set_xticks([tick * by for tick in ticks], [f"{tick:g}" for tick in ticks])
+    axes.set_xlabel(name, loc="left")
     axes.grid(visible=True, axis="x")
+
+
+def totals(axes: Axes, rows: Sequence[tuple[float, str]]) -> None:
+    """Label stacked bars with their sizes and something more; one that is cut off, at its start."""
+    _, end = axes.get_xlim()
+    for row, (size, more) in enumerate(rows):
+        said = ", ".join(filter(None, (theme.amount(size), more)))
+        note(axes, size if size < end else 0, row, said, colour=theme.MUTED)
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return about half a dozen round numbers between two.
+
+    Examples
+    --------
+    >>> log_ticks(0.05, 0.3), log_ticks(1, 1e4)
+    ([0.05, 0.1, 0.2], [1.0, 10.0, 100.0, 1000.0, 10000.0])
+    """
+    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    for digits in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [float(f"{digit}e{power}") for power in decades for digit in digits]
+        found = [tick for tick in ticks if low <= tick <= high]
+        if len(found) <= MOST_TICKS:
+            return found
+    return found[:: -(-len(found) // MOST_TICKS)]
 
 
 def stacked(
     axes: Axes, tiers: Sequence[str], rows: Sequence[Sequence[float]], *, narrow: bool
 ) -> None:
-    """Draw a bar of tier upon tier for each row, and say above which colour is which tier."""
+    """Draw a bar of tier upon tier for each row, and say above which colour is which tier.
+
+    A last row of all others has no bar where it would dwarf those that have a name.
+    """
     colours = theme.shades(tiers)
-    bytes_axis(axes, max(map(sum, rows)), 1.45 if narrow else 1.2)
+    totals = [sum(sizes) for sizes in rows]
+    most = max(totals)
+    if len(rows) > theme.NAMED and totals[-1] > DWARFS * max(totals[:-1]):
+        rows, most = [*rows[:-1], [0.0] * len(tiers)], max(totals[:-1])
+    bytes_axis(axes, most, 1.6 if narrow else 1.25)
     for number, tier in enumerate(tiers):
         at = [sum(sizes[:number]) for sizes in rows]
         own = [sizes[number] for sizes in rows]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import NullLocator
 
 from p2u_cli.plots import bars, theme
 from p2u_cli.plots.errors import nothing
@@ -62,17 +62,12 @@ def _draw(axes: Axes, report: DiffReport, rows: Sequence[_Row], *, narrow: bool)
     low, high = min(known) / 2, max(*known, min(known) * 4)
     axes.set_xscale("log")
     axes.set_xlim(low, high * (high / low) ** (0.9 if narrow else 0.45))
-    axes.xaxis.set_major_locator(LogLocator(numticks=7))
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda x, _: theme.percent(x) if x <= high * 1.01 else "")
-    )
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    ticks = bars.log_ticks(low, high)
+    axes.set_xticks(ticks, [theme.percent(tick) for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(visible=True, axis="x")
-    for row, (_, figure, text) in enumerate(rows):
-        at = figure if math.isfinite(figure) else high
-        axes.plot([low, at], [row, row], color=theme.LINE, linewidth=2, zorder=1)
-        axes.plot([at], [row], "o", color=theme.NEW, markersize=6)
-        bars.note(axes, at, row, text)
-    axes.set_xlabel("relative RMS difference")
+    ends = [(figure if math.isfinite(figure) else high, text) for _, figure, text in rows]
+    bars.dots(axes, low, ends)
+    axes.set_xlabel("relative RMS difference", loc="left")
     names = [theme.named(name, bars.letters(narrow=narrow)) for name, *_ in rows]
     bars.name_rows(axes, names, narrow=narrow)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from matplotlib.ticker import MaxNLocator
-
 from p2u_cli.plots import bars, theme
 
 if TYPE_CHECKING:
@@ -36,9 +34,16 @@ def _draw_bytes(axes: Axes, report: DiffReport, *, narrow: bool) -> None:
     for row, (_, held, new) in enumerate(rows):
         axes.barh(row, held, size, color=theme.HELD)
         axes.barh(row, new, size, held, color=theme.NEW)
-        said = f"{theme.amount(new)} of {theme.amount(held + new)} new" if new else "nothing new"
-        bars.note(axes, held + new, row, said)
+        bars.note(axes, held + new, row, _said(held, new))
     bars.name_rows(axes, [name for name, *_ in rows], narrow=narrow)
+
+
+def _said(held: int, new: int) -> str:
+    if not new:
+        return "nothing new"
+    if not held:
+        return f"{theme.amount(new)}, all new"
+    return f"{theme.amount(new)} new, {theme.amount(held)} held"
 
 
 def plot_layers(report: DiffReport) -> theme.Plot:
@@ -48,19 +53,16 @@ def plot_layers(report: DiffReport) -> theme.Plot:
         _draw_layers(axes, report, narrow=narrow)
 
     caption = (
-        "Layers of each tier of B, by their digests: grey are in A too, orange replace one of the "
-        "same tensor and block, blue are new. A chunk holds one layer or several, so bytes follow "
-        "only roughly."
+        "Layers of each tier of B, by their digests: grey are in A too, red replace one of the "
+        "same tensor and block, purple are new. A chunk holds one layer or several, so bytes "
+        "follow only roughly."
     )
     return theme.Plot("Layers", caption, *bars.heights(len(report.tiers)), draw)
 
 
 def _draw_layers(axes: Axes, report: DiffReport, *, narrow: bool) -> None:
     most = max(tier.shared + tier.changed + tier.added for tier in report.tiers) or 1
-    axes.set_xlim(0, most * (1.75 if narrow else 1.3))
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.set_xlabel("layers")
-    axes.grid(visible=True, axis="x")
+    bars.scale_axis(axes, most, 1.75 if narrow else 1.3, 1, "layers")
     size = bars.thickness(narrow=narrow)
     for row, tier in enumerate(report.tiers):
         at = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import NullLocator
 
 from p2u_cli.plots import bars, theme
 from p2u_cli.plots.errors import nothing
@@ -64,19 +64,12 @@ def _draw(axes: Axes, rows: Sequence[_Row], *, narrow: bool) -> None:
     axes.set_xscale("log")
     # Labels take the right part: in decades, as the axis is.
     axes.set_xlim(LEAST / 1.12, LEAST * (most / LEAST) ** (2.1 if narrow else 1.6))
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda x, _: f"{x:,.0f}" if x < 1e6 else f"{x:.0e}")
-    )
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    ticks = bars.log_ticks(LEAST, most)
+    axes.set_xticks(ticks, [f"{tick:,.0f}" if tick < 1e6 else f"{tick:g}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(visible=True, axis="x")
     axes.axvline(LEAST, color=theme.MUTED, linestyle=(0, (2, 2)), linewidth=1)
-    for row, (_, largest, text) in enumerate(rows):
-        at = LEAST if largest is None else largest
-        if largest is not None:
-            axes.plot([LEAST, at], [row, row], color=theme.LINE, linewidth=2, zorder=1)
-            axes.plot([at], [row], "o", color=theme.NEW, markersize=6)
-        bars.note(axes, at, row, text)
-    axes.set_xlabel(f"largest magnitude, in steps of its segment (from {LEAST})")
+    bars.dots(axes, LEAST, [(largest, text) for _, largest, text in rows])
+    axes.set_xlabel(f"largest magnitude, in steps of its segment (from {LEAST})", loc="left")
     names = [theme.named(name, bars.letters(narrow=narrow)) for name, *_ in rows]
     bars.name_rows(axes, names, narrow=narrow)

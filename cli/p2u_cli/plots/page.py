@@ -10,10 +10,10 @@ from p2u_cli.escape import escape
 from p2u_cli.plots import svg, theme
 
 _STYLE = """
-:root { --ink: #1d2125; --muted: #626a73; --line: #d5dae0; --base: #1b6ca8; --held: #b7c2cd;
+:root { --ink: #1d2125; --muted: #626a73; --line: #d5dae0; --held: #b7c2cd;
   --page: #ffffff; --stripe: #f5f7f9; color-scheme: light dark; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --muted: #a0a8b0; --line: #3a4149;
-  --base: #4a9ad6; --held: #66717c; --page: #15181b; --stripe: #1c2024; } }
+  --held: #66717c; --page: #15181b; --stripe: #1c2024; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }

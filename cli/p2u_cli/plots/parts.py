@@ -37,7 +37,7 @@ def _draw(axes: Axes, parts: Sequence[Part], colours: dict[str, str], *, narrow:
             axes,
             part.bytes,
             row,
-            f"{theme.amount(part.bytes)} · {theme.percent(part.bytes / total)}",
+            f"{theme.amount(part.bytes)} · {theme.part(part.bytes / total)}",
         )
     names = [part.kind if part.tier is None else f"{part.tier} · {part.kind}" for part in parts]
     bars.name_rows(axes, names, narrow=narrow)

@@ -85,8 +85,6 @@ def _draw_new(
         return
     tiers = report.ladders[1]
     bars.stacked(axes, tiers, [sizes for _, sizes, _ in rows], narrow=narrow)
-    for row, (_, sizes, status) in enumerate(rows):
-        said = ", ".join(filter(None, (theme.amount(sum(sizes)), status)))
-        bars.note(axes, sum(sizes), row, said, colour=theme.MUTED)
+    bars.totals(axes, [(sum(sizes), status) for _, sizes, status in rows])
     names = [theme.named(name, bars.letters(narrow=narrow)) for name, *_ in rows]
     bars.name_rows(axes, names, narrow=narrow)

@@ -17,11 +17,9 @@ _VARIABLES = {
     theme.INK: "var(--ink)",
     theme.MUTED: "var(--muted)",
     theme.LINE: "var(--line)",
-    theme.BASE: "var(--base)",
     theme.HELD: "var(--held)",
 }
 _COLOUR = re.compile("|".join(map(re.escape, _VARIABLES)))
-_REFERENCE = re.compile(r"#(?=[A-Za-z_])(?![0-9a-fA-F]{6}\b)")
 # What names or describes a drawing program, not the drawing.
 _DROPPED = {"metadata", "style"}
 

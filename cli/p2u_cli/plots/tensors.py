@@ -49,7 +49,6 @@ def _draw(axes: Axes, tiers: Sequence[str], rows: Sequence[_Row], *, narrow: boo
         nothing(axes, "there is no tensor")
         return
     bars.stacked(axes, tiers, [stored for _, stored, _ in rows], narrow=narrow)
-    for row, (_, stored, bits) in enumerate(rows):
-        bars.note(axes, sum(stored), row, bits, colour=theme.MUTED)
+    bars.totals(axes, [(sum(stored), bits) for _, stored, bits in rows])
     names = [theme.named(name, bars.letters(narrow=narrow)) for name, *_ in rows]
     bars.name_rows(axes, names, narrow=narrow)

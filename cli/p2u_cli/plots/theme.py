@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 # On a page these become variables of its style sheet, so that they follow a dark theme.
 INK, MUTED, LINE = "#1d2125", "#626a73", "#d5dae0"
-BASE, FINE, EXACT, OTHER = "#1b6ca8", "#a9d2ec", "#d98e1f", "#8b949e"
-HELD, NEW = "#b7c2cd", "#c8553d"
+BASE, FINE, EXACT, OTHER = "#1b6ca8", "#74b4e0", "#d98e1f", "#8b949e"
+HELD, NEW, ADDED = "#b7c2cd", "#c8553d", "#6a4c93"
 
 # Blue, orange, grey and their shades stay apart for eyes that see red and green alike.
 STATUS = {
     "identical": HELD,
-    "changed": EXACT,
-    "reshaped": "#8a6fb3",
-    "retyped": "#5f4690",
-    "added": BASE,
+    "changed": NEW,
+    "reshaped": NEW,
+    "retyped": NEW,
+    "added": ADDED,
     "removed": OTHER,
 }
 
@@ -51,12 +51,14 @@ _SETTINGS = {
     "axes.titlesize": 11.5,
     "axes.titleweight": "bold",
     "axes.titlepad": 10,
-    "figure.constrained_layout.h_pad": 0.08,
+    "figure.constrained_layout.h_pad": 0.06,
+    "figure.constrained_layout.w_pad": 0.08,
     "figure.facecolor": "white",
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "grid.color": LINE,
-    "grid.linewidth": 0.8,
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 8.5,
     "legend.frameon": False,
     "legend.labelcolor": INK,
     "svg.fonttype": "none",
@@ -68,6 +70,7 @@ _SETTINGS = {
     "xtick.color": LINE,
     "xtick.labelcolor": MUTED,
     "xtick.labelsize": 8.5,
+    "xtick.minor.size": 0,
     "ytick.color": LINE,
     "ytick.labelcolor": INK,
     "ytick.labelsize": 8.5,
@@ -151,10 +154,24 @@ def percent(share: float) -> str:
 
     Examples
     --------
-    >>> percent(0.07423), percent(1)
-    ('7.42 %', '100 %')
+    >>> percent(0.07423), percent(1), percent(0.000002)
+    ('7.42 %', '100 %', '0.0002 %')
     """
-    return f"{100 * share:.3g} %"
+    text = f"{100 * share:.3g}"
+    if "e-" in text and share > 1e-9:
+        text = f"{100 * share:.7f}".rstrip("0")
+    return f"{text} %"
+
+
+def part(share: float) -> str:
+    """Return a share of a whole, of which hundredths of a percent are enough.
+
+    Examples
+    --------
+    >>> part(0.00000043), part(0.0972)
+    ('< 0.01 %', '9.72 %')
+    """
+    return "< 0.01 %" if 0 < share < 0.0001 else percent(share)
 
 
 def named(name: str, most: int) -> str:

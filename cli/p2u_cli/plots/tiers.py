@@ -33,16 +33,19 @@ def _draw(axes: Axes, summary: Summary, *, narrow: bool) -> None:
         rows.append((tier.name, tier.bytes, colours[tier.name], error))
     most = max(summary.bytes, summary.source_bytes)
     bars.bytes_axis(axes, most, 1.02)
-    at = 0
-    for row, (_, size, colour, error) in enumerate(rows):
+    at, names = 0, []
+    for row, (name, size, colour, error) in enumerate(rows):
         axes.barh(row, size, bars.thickness(narrow=narrow), at, color=colour)
-        end = at + size
         said = theme.amount(size)
         if error and summary.source_bytes:
-            share = theme.percent(end / summary.source_bytes)
-            said += f" · up to here {share} of the source" + ("" if narrow else error)
-        _beside(axes, at, end, row, said, most)
-        at = end
+            share = theme.percent((at + size) / summary.source_bytes)
+            said += f" · up to here {share} of source" + ("" if narrow else error)
+        if narrow:
+            name = f"{name} · {said}"
+        else:
+            _beside(axes, at, at + size, row, said, most)
+        names.append(name)
+        at += size
     if summary.source_bytes:
         axes.axvline(summary.source_bytes, color=theme.MUTED, linestyle=(0, (2, 2)), linewidth=1)
         text = f"source {theme.amount(summary.source_bytes)}"
@@ -56,7 +59,6 @@ def _draw(axes: Axes, summary: Summary, *, narrow: bool) -> None:
             size=8.5,
             color=theme.MUTED,
         )
-    names = [theme.named(name, bars.letters(narrow=narrow)) for name, *_ in rows]
     bars.name_rows(axes, names, narrow=narrow)
 
 
