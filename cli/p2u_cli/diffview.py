@@ -79,16 +79,16 @@ def fetch_table(report: "DiffReport") -> str:
 
 def fetch_rows(report: "DiffReport") -> list[list[str]]:
     """Return the rows of that table."""
-    rows, total = [], report.manifest_bytes
+    rows, total = [], report.new_manifest_bytes
     for tier in report.tiers:
         total += tier.new_bytes
         rows.append(_fetch_row(tier, total))
-    size = f"{report.manifest_bytes:,}"
-    rows.append(["manifest", "", "", "", size, "0", size])
+    size, new = report.manifest_bytes, report.new_manifest_bytes
+    rows.append(["manifest", "", "", "", f"{size:,}", f"{size - new:,}", f"{new:,}"])
     tiers = report.tiers
     stored, held = sum(tier.bytes for tier in tiers), sum(tier.held_bytes for tier in tiers)
     counts = [sum(counts) for counts in zip(*map(_layers, tiers), strict=True)]
-    total_row = [*counts, stored + report.manifest_bytes, held, total, total]
+    total_row = [*counts, stored + size, held + size - new, total, total]
     rows.append(["total", *(f"{number:,}" for number in total_row)])
     return rows
 

@@ -117,6 +117,7 @@ class _Comparison:
 
     def __init__(self, old: Artifact, new: Artifact, patterns: Sequence[str] | None) -> None:
         self._roots = old.root, new.root
+        self._encoding_roots = old.encoding_root, new.encoding_root
         self._a, self._b = checked_contents(old), checked_contents(new)
         names = tuple(dict.fromkeys((*new.keys(), *old.keys())))
         self._whole = patterns is None
@@ -134,6 +135,7 @@ class _Comparison:
         ours, theirs = a.container.content, b.container.content
         return DiffReport(
             roots=self._roots,
+            encoding_roots=self._encoding_roots,
             ladders=(a.tiers, b.tiers),
             same_ladder=ours.tiers == theirs.tiers,
             source_bytes=(ours.totals.source_bytes, theirs.totals.source_bytes),

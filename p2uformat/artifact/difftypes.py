@@ -156,8 +156,8 @@ class DiffReport:
 
     Parameters
     ----------
-    roots : pair of str
-        The content roots of `a` and `b`.
+    roots, encoding_roots : pair of str
+        The content roots of `a` and `b`, and their encoding roots.
     ladders : pair of tuple of str
         The names of their tiers, base first.
     same_ladder : bool
@@ -166,7 +166,7 @@ class DiffReport:
     source_bytes : pair of int
         Sizes of what they were packed from.
     manifest_bytes : int
-        Bytes of the manifest of `b`, which is always to be fetched.
+        Bytes of the manifest of `b`.
     tiers : tuple of TierDiff
         Of `b`, base first.
     tensors : tuple of TensorDiff
@@ -179,6 +179,7 @@ class DiffReport:
     """
 
     roots: tuple[str, str]
+    encoding_roots: tuple[str, str]
     ladders: tuple[tuple[str, ...], tuple[str, ...]]
     same_ladder: bool
     source_bytes: tuple[int, int]
@@ -193,6 +194,11 @@ class DiffReport:
         """Whether the content roots are equal, and so everything at every tier."""
         return self.roots[0] == self.roots[1]
 
+    @property
+    def new_manifest_bytes(self) -> int:
+        """What of the manifest is to be fetched: all, unless the files are the same file."""
+        return 0 if self.encoding_roots[0] == self.encoding_roots[1] else self.manifest_bytes
+
     def count(self, status: str) -> int:
         """Return how many tensors have a status."""
         return sum(tensor.status == status for tensor in self.tensors)
@@ -202,10 +208,12 @@ class DiffReport:
         return {
             "identical": self.identical,
             "roots": list(self.roots),
+            "encoding_roots": list(self.encoding_roots),
             "ladders": [list(tiers) for tiers in self.ladders],
             "same_ladder": self.same_ladder,
             "source_bytes": list(self.source_bytes),
             "manifest_bytes": self.manifest_bytes,
+            "new_manifest_bytes": self.new_manifest_bytes,
             "tier": self.tier,
             "tiers": [tier.to_dict() for tier in self.tiers],
             "tensors": [tensor.to_dict() for tensor in self.tensors],

@@ -79,7 +79,7 @@ def scale_axis(axes: Axes, most: float, room: float, by: float, name: str) -> No
     axes.set_xlim(0, (most or 1) * room)
     locator = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], integer=by == 1)
     ticks = [tick for tick in locator.tick_values(0, most / by) if 0 <= tick <= most / by]
-    axes.set_xticks([tick * by for tick in ticks], [f"{tick:g}" for tick in ticks])
+    axes.set_xticks([tick * by for tick in ticks], [f"{tick:,g}" for tick in ticks])
     axes.set_xlabel(name, loc="left")
     axes.grid(visible=True, axis="x")
 

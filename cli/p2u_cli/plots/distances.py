@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import NullLocator
 
 from p2u_cli.plots import bars, theme
-from p2u_cli.plots.errors import nothing
+from p2u_cli.plots.errors import NOTHING, nothing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,7 @@ def plot(report: DiffReport) -> theme.Plot:
 
     caption = "Relative RMS difference of each tensor of equal form that changed, largest first"
     caption += "." if report.tier is None else f", at tier {report.tier}."
-    height, tall = bars.heights(len(rows)) if rows else (1.4, 1.4)
+    height, tall = bars.heights(len(rows)) if rows else (NOTHING, NOTHING)
     return theme.Plot("How far apart", caption, height, tall, draw)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from p2uformat import Anatomy, TensorAnatomy
 
 HEIGHT = 4.2
+NOTHING = 0.5  # inches for a line that says why
 
 # More points than these are a blot, and the page would weigh megabytes.
 POINTS = 800
@@ -40,7 +41,7 @@ def plot(anatomy: Anatomy) -> theme.Plot:
     )
     if len(shown) < len(quantized):
         caption += f" Of {len(quantized):,} tensors the {len(shown):,} largest are drawn."
-    height = HEIGHT if shown else 1.4
+    height = HEIGHT if shown else NOTHING
     return theme.Plot("Error against bits per weight", caption, height, height, draw)
 
 

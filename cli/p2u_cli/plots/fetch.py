@@ -20,13 +20,14 @@ def plot_bytes(report: DiffReport) -> theme.Plot:
 
     caption = (
         "Stored bytes of each tier of B: grey are chunks that A holds already, red are new. "
-        "The manifest is always new."
+        "The manifest is new unless both are the same file."
     )
     return theme.Plot("To fetch", caption, *bars.heights(len(report.tiers) + 1), draw)
 
 
 def _draw_bytes(axes: Axes, report: DiffReport, *, narrow: bool) -> None:
-    rows = [("manifest", 0, report.manifest_bytes)]
+    whole, fresh = report.manifest_bytes, report.new_manifest_bytes
+    rows = [("manifest", whole - fresh, fresh)]
     rows += [(tier.name, tier.held_bytes, tier.new_bytes) for tier in report.tiers]
     most = max(held + new for _, held, new in rows)
     bars.bytes_axis(axes, most, 1.75 if narrow else 1.3)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import NullLocator
 
 from p2u_cli.plots import bars, theme
-from p2u_cli.plots.errors import nothing
+from p2u_cli.plots.errors import NOTHING, nothing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ def plot(tensors: Sequence[TensorAnatomy]) -> theme.Plot:
         "exact at every tier. The dot is the largest of a tensor; tensors with most outliers "
         "come first."
     )
-    height, tall = bars.heights(len(rows) + 1) if rows else (1.4, 1.4)
+    height, tall = bars.heights(len(rows) + 1) if rows else (NOTHING, NOTHING)
     return theme.Plot("Outliers", caption, height, tall, draw)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from p2u_cli.plots import bars, theme
-from p2u_cli.plots.errors import nothing
+from p2u_cli.plots.errors import NOTHING, nothing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +27,7 @@ def plot_statuses(report: DiffReport) -> theme.Plot:
         "Source bytes of all tensors, by what became of them; of a removed tensor its bytes in A, "
         "of others those in B."
     )
-    height, tall = bars.heights(len(shown)) if shown else (1.4, 1.4)
+    height, tall = bars.heights(len(shown)) if shown else (NOTHING, NOTHING)
     return theme.Plot("Tensors", caption, height, tall, draw)
 
 
@@ -60,7 +60,7 @@ def plot_new(report: DiffReport) -> theme.Plot:
         "Stored bytes of B that A does not hold, by tensor, tier upon tier; a chunk that several "
         "tensors share is divided among them."
     )
-    height, tall = bars.heights(len(rows) + 1) if rows else (1.4, 1.4)
+    height, tall = bars.heights(len(rows) + 1) if rows else (NOTHING, NOTHING)
     return theme.Plot("New bytes by tensor", caption, height, tall, draw)
 
 

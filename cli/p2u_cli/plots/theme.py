@@ -157,7 +157,7 @@ def percent(share: float) -> str:
     >>> percent(0.07423), percent(1), percent(0.000002)
     ('7.42 %', '100 %', '0.0002 %')
     """
-    text = f"{100 * share:.3g}"
+    text = f"{100 * share:.3g}" if share < 10 else f"{100 * share:,.0f}"
     if "e-" in text and share > 1e-9:
         text = f"{100 * share:.7f}".rstrip("0")
     return f"{text} %"
