@@ -35,6 +35,16 @@ from p2uformat.errors import (
 )
 
 if TYPE_CHECKING:
+    from p2uformat.artifact.anatomy import anatomy
+    from p2uformat.artifact.anatomytypes import Anatomy, Part, TensorAnatomy
+    from p2uformat.artifact.diff import diff
+    from p2uformat.artifact.difftypes import (
+        DiffReport,
+        Distance,
+        FileDiff,
+        TensorDiff,
+        TierDiff,
+    )
     from p2uformat.artifact.open import Artifact, open  # noqa: A004
     from p2uformat.artifact.pack import pack
     from p2uformat.artifact.squash import squash
@@ -57,11 +67,15 @@ FORMAT_VERSION: Final = (1, 0)
 
 __all__ = [
     "FORMAT_VERSION",
+    "Anatomy",
     "Artifact",
     "CorruptData",
     "Damage",
     "DestinationExists",
+    "DiffReport",
     "DigestMismatch",
+    "Distance",
+    "FileDiff",
     "FileInfo",
     "Incomplete",
     "InvalidArgument",
@@ -74,19 +88,25 @@ __all__ = [
     "P2UError",
     "ParentMismatch",
     "ParentRequired",
+    "Part",
     "Progress",
     "RootMismatch",
     "StoreUnavailable",
     "Summary",
+    "TensorAnatomy",
+    "TensorDiff",
     "TensorInfo",
     "TensorNotFound",
+    "TierDiff",
     "TierNotFound",
     "TierSummary",
     "UnpackResult",
     "UnsupportedFormat",
     "VerifyReport",
     "__version__",
+    "anatomy",
     "available_kernels",
+    "diff",
     "kernels_in_use",
     "open",
     "pack",
@@ -98,16 +118,26 @@ __all__ = [
 
 # numpy and the rest load when the first of these is asked for: `p2u --help` should not wait.
 _HOMES: Final = {
+    "Anatomy": "artifact.anatomytypes",
     "Artifact": "artifact.open",
     "Damage": "artifact.types",
     "FileInfo": "artifact.types",
+    "DiffReport": "artifact.difftypes",
+    "Distance": "artifact.difftypes",
+    "FileDiff": "artifact.difftypes",
+    "Part": "artifact.anatomytypes",
     "Progress": "artifact.types",
     "Summary": "artifact.types",
+    "TensorAnatomy": "artifact.anatomytypes",
+    "TensorDiff": "artifact.difftypes",
     "TensorInfo": "artifact.types",
+    "TierDiff": "artifact.difftypes",
     "TierSummary": "artifact.types",
     "UnpackResult": "artifact.types",
     "VerifyReport": "artifact.types",
+    "anatomy": "artifact.anatomy",
     "available_kernels": "kernels",
+    "diff": "artifact.diff",
     "kernels_in_use": "kernels",
     "open": "artifact.open",
     "pack": "artifact.pack",

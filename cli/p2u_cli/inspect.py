@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from p2u_cli import options, output
+from p2u_cli import options, output, plotting, progress
 from p2u_cli.escape import escape
 
 if TYPE_CHECKING:
@@ -20,13 +20,17 @@ def inspect(
     files: Annotated[
         bool, typer.Option("--files", help="List every file that was packed too.")
     ] = False,
+    parents: options.Parents = None,
+    plot: options.Plot = None,
+    overwrite: options.OverwritePlot = False,
+    threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> int:
     """Show the tiers of an artifact, their sizes and errors.
 
     Only the manifest is read and checked, so this is quick for a file of any size, and it works
     on a truncated file whose manifest is whole; p2u verify checks the rest. Sizes are those of
-    the complete file.
+    the complete file. With --plot every chunk is read and checked, to draw where the bytes are.
 
     \b
     Examples:
@@ -34,14 +38,22 @@ def inspect(
       p2u inspect model.p2u --tensors
       p2u inspect model.p2u --files
       p2u inspect model.p2u --json
+      p2u inspect model.p2u --plot model.html
     """  # noqa: D301 - the parser folds paragraphs that do not begin with \b
+    if plot is not None:
+        plotting.prepare(plot, overwrite=overwrite)
     import p2uformat
 
-    with p2uformat.open(artifact) as opened:
+    with p2uformat.open(artifact, parents=parents or ()) as opened:
+        if plot is not None:
+            with progress.shown() as callback:
+                anatomy = p2uformat.anatomy(opened, threads=threads, progress=callback)
+            plotting.inspect(plot, artifact, anatomy, overwrite=overwrite)
         if as_json:
-            output.write_json(_document(opened, tensors=tensors))
+            document = _document(opened, tensors=tensors)
+            output.write_json(document | ({} if plot is None else {"plot": plot}))
         else:
-            output.write_text(_text(artifact, opened, tensors=tensors, files=files))
+            output.write_text(_text(artifact, opened, tensors=tensors, files=files, plot=plot))
     return 0
 
 
@@ -55,16 +67,19 @@ def _document(artifact: "Artifact", *, tensors: bool) -> dict[str, Any]:
     return document
 
 
-def _text(path: str, artifact: "Artifact", *, tensors: bool, files: bool) -> str:
+def _text(path: str, artifact: "Artifact", *, tensors: bool, files: bool, plot: str | None) -> str:
     from p2u_cli import render
 
-    complete = render.completeness(artifact.tiers, artifact.complete)
+    orphaned = artifact.parent is not None and not artifact.complete
+    complete = render.completeness(artifact.tiers, artifact.complete, orphaned=orphaned)
     rows = [
         ("artifact", escape(path)),
         *render.summary_facts(artifact.summary),
         ("complete", complete),
         *render.metadata_facts(artifact.metadata),
     ]
+    if plot is not None:
+        rows.append(("plot", escape(plot)))
     text = render.facts(rows) + "\n" + render.tier_table(artifact.summary)
     if files:
         text += "\n" + render.file_table(artifact.files)

@@ -15,6 +15,21 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the destination if it exists.")
 ]
 
+Plot = Annotated[
+    str | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        help="Draw pictures too: a page for .html, one picture for .png. Needs matplotlib "
+        "(pip install 'p2uformat[plot]').",
+        show_default=False,
+    ),
+]
+
+OverwritePlot = Annotated[
+    bool, typer.Option("--overwrite", help="With --plot: replace the file if it exists.")
+]
+
 Threads = Annotated[
     int | None,
     typer.Option(
@@ -24,6 +39,17 @@ Threads = Annotated[
         envvar="P2U_THREADS",
         help="Use at most N worker threads. Default: as many as there are processors, at most 8; "
         "packing and deep verification use at most 3, which bounds their memory.",
+    ),
+]
+
+Parents = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="PARENT.p2u",
+        help="An artifact that is needed because layers are shared with it or stored as "
+        "differences from it; may be given several times, for a chain.",
+        show_default=False,
     ),
 ]
 

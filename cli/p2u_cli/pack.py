@@ -27,13 +27,14 @@ def pack(
     ],
     *,
     tiers: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAMES",
             help="The tiers, base first, separated by commas: qN for about N bits per weight, "
-            "exact for the source bit for bit.",
+            "exact for the source bit for bit. Default: q4,q8,exact, or the parent's.",
+            show_default=False,
         ),
-    ] = "q4,q8,exact",
+    ] = None,
     base_bits: Annotated[
         float | None,
         typer.Option(
@@ -58,11 +59,19 @@ def pack(
         str | None,
         typer.Option(
             metavar="ART",
-            help="An artifact of an earlier version of the model: take over its steps, so that "
-            "unchanged weights become equal chunks.",
+            help="An artifact of an earlier version of the model: store what changed since, as "
+            "differences where that is smaller. The new file is read with the earlier one only.",
             show_default=False,
         ),
     ] = None,
+    parents: options.Parents = None,
+    self_contained: Annotated[
+        bool,
+        typer.Option(
+            "--self-contained",
+            help="With --parent: take over its steps only, so that the new file can be read alone.",
+        ),
+    ] = False,
     sha256: Annotated[
         bool,
         typer.Option(
@@ -88,9 +97,10 @@ def pack(
       p2u pack model.safetensors model.p2u
       p2u pack model.safetensors model.p2u --base-bits 4.5 --set '*.bias=exact'
       p2u pack models/minilm minilm.p2u --sha256
-      p2u pack v2.safetensors v2.p2u --parent v1.p2u --json
+      p2u pack v2.safetensors v2.p2u --parent v1.p2u
+      p2u pack v3.safetensors v3.p2u --parent v2.p2u --with v1.p2u
     """  # noqa: D301 - the parser folds paragraphs that do not begin with \b
-    names = options.names(tiers, "--tiers")
+    names = None if tiers is None else options.names(tiers, "--tiers")
     overrides = options.overrides(settings)
     import p2uformat
 
@@ -102,6 +112,8 @@ def pack(
             base_bits=base_bits,
             overrides=overrides or None,
             parent=parent,
+            parents=parents or (),
+            self_contained=self_contained,
             sha256=sha256,
             overwrite=overwrite,
             threads=threads,

@@ -20,6 +20,8 @@ PHASES = {
     "assemble": "writing",
     "verify": "checking",
     "unpack": "unpacking",
+    "compare": "comparing",
+    "dissect": "dissecting",
 }
 
 
@@ -49,7 +51,7 @@ def _bar() -> "Bar":
     )
 
     return Progress(
-        TextColumn("{task.description:<9}", markup=False),
+        TextColumn("{task.description:<10}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         DownloadColumn(),

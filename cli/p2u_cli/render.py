@@ -37,6 +37,7 @@ def summary_facts(summary: "Summary") -> list[tuple[str, str]]:
         ("encoding", escape(summary.encoding_root)),
         ("weights", f"{summary.parameters:,}, of which {summary.quantized_parameters:,} quantized"),
         ("source", f"{summary.source_bytes:,} bytes"),
+        *([("needs", escape(summary.parent))] if summary.parent else []),
     ]
 
 
@@ -45,11 +46,12 @@ def metadata_facts(metadata: dict[str, str]) -> list[tuple[str, str]]:
     return [("metadata", f"{escape(key)} = {_short(metadata[key])}") for key in metadata]
 
 
-def completeness(tiers: Sequence[str], complete: Sequence[str]) -> str:
+def completeness(tiers: Sequence[str], complete: Sequence[str], *, orphaned: bool = False) -> str:
     """Say which tiers the file holds whole."""
     missing = [tier for tier in tiers if tier not in complete]
     held = listed(complete)
-    return f"{held} (not whole here: {listed(missing)})" if missing else held
+    reason = "without its parent" if orphaned else "here"
+    return f"{held} (not whole {reason}: {listed(missing)})" if missing else held
 
 
 def listed(tiers: Sequence[str]) -> str:
@@ -63,6 +65,11 @@ def tier_table(summary: "Summary") -> str:
     "up to here" counts the manifest and every tier from the base on, which is what a reader
     needs of the file for a model at that tier.
     """
+    return aligned(TIER_HEADINGS, tier_rows(summary), width=width())
+
+
+def tier_rows(summary: "Summary") -> list[list[str]]:
+    """Return the rows of that table."""
     rows = []
     held = summary.manifest_bytes
     for tier in summary.tiers:
@@ -71,7 +78,7 @@ def tier_table(summary: "Summary") -> str:
     rows.append(["manifest", f"{summary.manifest_bytes:,}"])
     share = _share(summary.bytes, summary.source_bytes)
     rows.append(["total", f"{summary.bytes:,}", "", f"{summary.bytes:,}", share])
-    return aligned(TIER_HEADINGS, rows, width=_width())
+    return rows
 
 
 def _tier_row(tier: "TierSummary", held: int, source: int) -> list[str]:
@@ -89,14 +96,15 @@ def _tier_row(tier: "TierSummary", held: int, source: int) -> list[str]:
 def tensor_table(tensors: Sequence["TensorInfo"], tiers: Sequence[str]) -> str:
     """Return a row per tensor: its form, its stored bytes in each tier, its error at the base."""
     headings = ["tensor", "dtype", "shape", "bytes", *map(escape, tiers), "RMS error"]
-    return aligned(headings, [_tensor_row(tensor) for tensor in tensors], left=3, width=_width())
+    return aligned(headings, [tensor_row(tensor) for tensor in tensors], left=3, width=width())
 
 
-def _tensor_row(tensor: "TensorInfo") -> list[str]:
+def tensor_row(tensor: "TensorInfo", *, raw: bool = False) -> list[str]:
+    """Return the cells of one tensor; its name raw for who escapes it in another way."""
     return [
-        escape(tensor.name),
+        tensor.name if raw else escape(tensor.name),
         escape(tensor.dtype),
-        "x".join(str(extent) for extent in tensor.shape) or "scalar",
+        shape(tensor.shape),
         f"{tensor.bytes:,}",
         *(f"{stored:,}" for stored in tensor.stored),
         _error(tensor.rms_error[0]) if tensor.rms_error else "",
@@ -108,7 +116,7 @@ def file_table(files: Sequence["FileInfo"]) -> str:
     both = any(file.sha256 for file in files)
     headings = ["file", "layout", "tier", "digest", *(["sha256"] if both else []), "bytes"]
     rows = [_file_row(file, both=both) for file in files]
-    return aligned(headings, rows, left=len(headings) - 1, width=_width())
+    return aligned(headings, rows, left=len(headings) - 1, width=width())
 
 
 def _file_row(file: "FileInfo", *, both: bool) -> list[str]:
@@ -120,6 +128,11 @@ def _file_row(file: "FileInfo", *, both: bool) -> list[str]:
         *([file.sha256 or ""] if both else []),
         f"{file.bytes:,}",
     ]
+
+
+def shape(extents: Sequence[int]) -> str:
+    """Return a shape as one word."""
+    return "x".join(str(extent) for extent in extents) or "scalar"
 
 
 def damage_line(damage: "Damage") -> str:
@@ -153,6 +166,7 @@ def _error(value: float) -> str:
     return "0" if value == 0 else f"{value:.3g}"
 
 
-def _width() -> int | None:
+def width() -> int | None:
+    """Return the cells of the terminal that tables are folded to; None to fold nothing."""
     # Into a pipe or a file no line is folded: programs such as grep want whole lines.
     return get_terminal_size().columns if sys.stdout.isatty() else None

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from p2u_cli import output
+from p2u_cli.diff import diff
 from p2u_cli.inspect import inspect
 from p2u_cli.pack import pack
+from p2u_cli.squash import squash
 from p2u_cli.unpack import unpack
 from p2u_cli.verify import verify
 
@@ -26,7 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-for command in (pack, inspect, verify, unpack):
+for command in (pack, inspect, verify, diff, unpack, squash):
     app.command()(command)
 
 
@@ -41,7 +43,7 @@ def p2u(
         bool, typer.Option("--json", help="With --version: print one JSON document.")
     ] = False,
 ) -> None:
-    """Pack, inspect, check and unpack models that load at several precisions.
+    """Pack, inspect, check, compare and unpack models that load at several precisions.
 
     One .p2u file holds a model in tiers. Its first part is a small, usable model; each further
     tier makes it better, and the last one is the original file, bit for bit.
@@ -51,6 +53,7 @@ def p2u(
       p2u pack model.safetensors model.p2u
       p2u inspect model.p2u
       p2u verify model.p2u
+      p2u diff model.p2u newer.p2u
       p2u unpack model.p2u small.safetensors --tier q4
     """  # noqa: D301 - the parser folds paragraphs that do not begin with \b
     if version:

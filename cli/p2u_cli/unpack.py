@@ -48,6 +48,7 @@ def unpack(
             show_default=False,
         ),
     ] = None,
+    parents: options.Parents = None,
     overwrite: options.Overwrite = False,
     threads: options.Threads = None,
     as_json: options.Json = False,
@@ -68,6 +69,7 @@ def unpack(
       p2u unpack model.p2u small.safetensors --tier q4 --dtype BF16
       p2u unpack minilm.p2u models/minilm/
       p2u unpack model.p2u layer0.safetensors --tensors '*.layer.0.*'
+      p2u unpack v2.p2u v2.safetensors --with v1.p2u
     """  # noqa: D301 - the parser folds paragraphs that do not begin with \b
     import p2uformat
 
@@ -78,6 +80,7 @@ def unpack(
             tier=tier,
             tensors=tensors or None,
             dtype=dtype,
+            parents=parents or (),
             overwrite=overwrite,
             threads=threads,
             progress=callback,

@@ -41,6 +41,7 @@ def verify(
             show_default=False,
         ),
     ] = None,
+    parents: options.Parents = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> int:
@@ -62,7 +63,13 @@ def verify(
 
     with progress.shown() as callback:
         report = p2uformat.verify(
-            artifact, deep=deep, tier=tier, expect=expect, threads=threads, progress=callback
+            artifact,
+            deep=deep,
+            tier=tier,
+            expect=expect,
+            parents=parents or (),
+            threads=threads,
+            progress=callback,
         )
     if as_json:
         output.write_json(report.to_dict())

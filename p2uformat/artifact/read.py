@@ -27,7 +27,7 @@ from p2uformat.container import Container
 from p2uformat.errors import CorruptData, Incomplete, Malformed, StoreUnavailable
 from p2uformat.floats import FORMATS, FloatFormat
 from p2uformat.kernels import Buffer, kernels
-from p2uformat.manifest import BitplaneParameters
+from p2uformat.manifest import BitplaneParameters, ChunkEntry
 from p2uformat.memory import Shelf
 from p2uformat.quant.bitplane import BlockDecoder, BlockSpec
 from p2uformat.quant.layers import BaseLayer
@@ -122,6 +122,11 @@ class BlockReader:
         if place is None:
             return False
         return self._container.entry(place.page, place.chunk).codec in DIFFERENCES
+
+    def entry(self, stored: Stored, layer: int, block: int) -> ChunkEntry:
+        """Return what the manifest says of the chunk of a layer that this artifact has itself."""
+        with self.located(stored, layer, block) as place:
+            return self._container.entry(place.page, place.chunk)
 
     def before(self, stored: Stored, layer: int, block: int) -> tuple[BlockReader, Stored]:
         """Return what a difference is from: a reader, and the tensor or file it belongs to."""

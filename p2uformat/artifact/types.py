@@ -25,7 +25,7 @@ class Progress:
     Parameters
     ----------
     phase : str
-        ``plan``, ``encode``, ``assemble``, ``verify`` or ``unpack``.
+        ``plan``, ``encode``, ``assemble``, ``verify``, ``unpack``, ``compare`` or ``dissect``.
     done, total : int
         Bytes; `total` does not change within a phase.
     """

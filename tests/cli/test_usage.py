@@ -7,7 +7,7 @@ import pytest
 
 import p2uformat
 
-COMMANDS = ("pack", "inspect", "verify", "unpack")
+COMMANDS = ("pack", "inspect", "verify", "diff", "unpack")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -49,7 +49,7 @@ def test_help_needs_neither_numpy_nor_rich_nor_the_library(p2u):
     result = p2u("--help", PYTHONPROFILEIMPORTTIME="1")
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in result.err.splitlines()}
     assert "typer" in loaded
-    assert not loaded & {"numpy", "rich", "p2uformat"}
+    assert not loaded & {"numpy", "rich", "p2uformat", "matplotlib"}
 
 
 WRONG = {
