@@ -94,6 +94,7 @@ def _text(path: str, report: "VerifyReport", tier: str | None) -> str:
         ("artifact", escape(path)),
         ("result", _result(report, tier)),
         ("root", "unreadable" if report.root is None else escape(report.root)),
+        *([("needs", escape(report.parent))] if report.parent else []),
         ("checked", checked),
         ("complete", render.listed(report.complete_tiers)),
     ]

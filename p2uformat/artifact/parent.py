@@ -77,33 +77,36 @@ class Parent:
         """Return whether a layer can be shared."""
         return self.differ and self._lineage.known(tier, digest)
 
-    def _stored(self, plan: TensorPlan) -> StoredTensor | None:
-        """Return the tensor of the same name, dtype and shape."""
+    def _stored(self, plan: TensorPlan, block: int = 0) -> StoredTensor | None:
+        """Return the tensor of the same name, dtype and rows, if it has a block like one here.
+
+        It may have more or fewer rows: then the last blocks differ, and nothing else.
+        """
         found = self.contents.catalog.tensors.get(plan.name)
-        if found is None:
+        if found is None or found.record.dtype != plan.geometry.dtype:
             return None
-        same = (found.record.dtype, found.record.shape) == (
-            plan.geometry.dtype,
-            plan.geometry.shape,
-        )
-        return found if same else None
+        ours, theirs = plan.geometry.shape, found.record.shape
+        if len(ours) != len(theirs) or ours[1:] != theirs[1:] or block >= found.blocks:
+            return None
+        alike = found.geometry.block_range(block) == plan.geometry.block_range(block)
+        return found if alike else None
 
     def adopt(self, plan: TensorPlan) -> None:
         """Give a tensor that is to be quantized the segments of its parent's."""
-        stored = self._stored(plan)
+        stored = self._stored(plan) if plan.geometry.blocks() else None
         if stored is not None and isinstance(stored.record.parameters, BitplaneParameters):
             plan.segment = stored.record.parameters.segment
 
     def unchanged(self, plan: TensorPlan, block: int, digest: bytes) -> bool:
         """Return whether a block is the parent's: then its grid is not looked at for now."""
-        stored = self._stored(plan)
+        stored = self._stored(plan, block)
         if stored is None or (stored.record.quantizer == "opaque") != (plan.fmt is None):
             return False
         return _block_digest(stored, block) == digest
 
     def grid(self, plan: TensorPlan, block: int) -> Grid | None:
         """Return K of a block of the same tensor, with what its symbols cost there."""
-        stored = self._stored(plan)
+        stored = self._stored(plan, block)
         if stored is None or not isinstance(stored.record.parameters, BitplaneParameters):
             return None
         base = self.contents.reader.base(stored, block)
@@ -117,8 +120,8 @@ class Parent:
             return ()
         key = plan.geometry.dtype, plan.geometry.shape, tuple(b.digest for b in plan.blocks)
         stored = self._by_content.get(key)
-        own = self._stored(plan)
-        if own is not None and stored is not None and _digests(own) == key[2]:
+        own = self.contents.catalog.tensors.get(plan.name)
+        if own is not None and (own.record.dtype, own.record.shape, _digests(own)) == key:
             stored = own
         if stored is None or (plan.exact and stored.record.quantizer != "opaque"):
             return ()
@@ -180,7 +183,7 @@ class Parent:
         self, plan: TensorPlan, block: int, child: Ladder, chosen: Sequence[Chosen]
     ) -> Ladder | None:
         """Return the parent's block if it has the same grid, and something differs."""
-        stored = self._stored(plan)
+        stored = self._stored(plan, block)
         if stored is None or all(isinstance(body, Shared) for body in chosen):
             return None
         parameters = stored.record.parameters
@@ -203,7 +206,7 @@ class Parent:
         name = plan.blocks[block].digest
         if self.known(0, name):
             return _SHARED
-        stored = self._stored(plan)
+        stored = self._stored(plan, block)
         if not self.differ or stored is None or stored.record.quantizer != "opaque":
             return fresh
         old = self.contents.reader.raw(stored, block)

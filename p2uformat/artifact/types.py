@@ -205,6 +205,8 @@ class VerifyReport:
         Chunks that the file is too short for.
     damage : tuple of Damage
         All that is wrong.
+    parent : str or None
+        Content root of the artifact that its layers are read with, if it needs one.
     """
 
     ok: bool
@@ -215,6 +217,7 @@ class VerifyReport:
     complete_tiers: tuple[str, ...]
     missing_chunks: int
     damage: tuple[Damage, ...]
+    parent: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Return what becomes JSON."""
@@ -226,6 +229,7 @@ class VerifyReport:
             "checked_bytes": self.checked_bytes,
             "complete_tiers": list(self.complete_tiers),
             "missing_chunks": self.missing_chunks,
+            "parent": self.parent,
             "damage": [damage.to_dict() for damage in self.damage],
         }
 

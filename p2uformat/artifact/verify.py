@@ -150,6 +150,7 @@ class _Verification:
 
     def run(self, *, authenticated: bool, deep: bool) -> VerifyReport:
         container = self._container
+        parent = container.encoding.parent
         damage = self._manifest_damage()
         chunks = stored_chunks(container, self._last)
         misplaced = misplaced_damage(container, chunks)
@@ -171,6 +172,7 @@ class _Verification:
             complete_tiers=self._whole(damage),
             missing_chunks=missing,
             damage=tuple(damage),
+            parent=None if parent is None else to_text(parent.root),
         )
 
     def _parent_holds(self) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Final, Self
 
+from p2uformat.closing import Closing
 from p2uformat.container.header import HEADER_BYTES, Header
 from p2uformat.container.layout import Layout, place
 from p2uformat.container.presence import Presence
@@ -81,7 +82,7 @@ class TableFault:
     got: int
 
 
-class Container:
+class Container(Closing):
     """An open file whose manifest has been checked.
 
     A page that differs from its digest is remembered and left out: the other pages, and their

@@ -234,7 +234,7 @@ def test_a_child_keeps_its_parents_grid(tmp_path: Path) -> None:
     parent = _model(tmp_path / "v1.safetensors", 6, SHAPES)
     child = _model(tmp_path / "v2.safetensors", 6, SHAPES, noise=0.001)
     p2uformat.pack(parent, tmp_path / "v1.p2u")
-    p2uformat.pack(child, tmp_path / "v2.p2u", parent=tmp_path / "v1.p2u")
+    p2uformat.pack(child, tmp_path / "v2.p2u", parent=tmp_path / "v1.p2u", self_contained=True)
     with p2uformat.open(tmp_path / "v1.p2u") as one, p2uformat.open(tmp_path / "v2.p2u") as two:
         for name in SHAPES:
             assert one.info(name).steps == two.info(name).steps
