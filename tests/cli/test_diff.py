@@ -19,7 +19,13 @@ def newer(p2u, packed, tmp_path_factory):
     arrays["fresh"] = arrays.pop("layer.0.bias")[:200]
     save_file(arrays, folder / "m.safetensors", metadata={"format": "np"})
     result = p2u(
-        "pack", folder / "m.safetensors", folder / "n.p2u", "--parent", packed.artifact, "--json"
+        "pack",
+        folder / "m.safetensors",
+        folder / "n.p2u",
+        "--parent",
+        packed.artifact,
+        "--self-contained",
+        "--json",
     )
     assert result.code == 0
     return folder / "n.p2u"

@@ -14,6 +14,7 @@ DOCUMENT = {
     "parameters": int,
     "quantized_parameters": int,
     "complete": list,
+    "parent": type(None),
     "tiers": list,
 }
 TIER = {

@@ -7,7 +7,7 @@ import pytest
 
 import p2uformat
 
-COMMANDS = ("pack", "inspect", "verify", "diff", "unpack")
+COMMANDS = ("pack", "inspect", "verify", "diff", "unpack", "squash")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -144,7 +144,7 @@ def spy(name):
     def tell(*arguments, progress, **named):
         raise RuntimeError(json.dumps([name, arguments, named]))
     setattr(p2uformat, name, tell)
-for name in ("pack", "verify", "unpack"):
+for name in ("pack", "verify", "unpack", "squash"):
     spy(name)
 """
     (tmp_path / "sitecustomize.py").write_text(code)
@@ -153,42 +153,73 @@ for name in ("pack", "verify", "unpack"):
 
 CALLS = {
     ("pack", "a", "b"): {
-        "tiers": ["q4", "q8", "exact"],
+        "tiers": None,
         "base_bits": None,
         "overrides": None,
         "parent": None,
+        "parents": [],
+        "self_contained": False,
+        "sha256": False,
         "overwrite": False,
         "threads": None,
     },
     (
         *("pack", "a", "b", "--tiers", "q3,exact", "--base-bits", "3.5", "--parent", "p"),
         *("--set", "x=y=bits:6", "--set", "*=exact", "--overwrite", "--threads", "3"),
+        *("--with", "g", "--with", "h", "--self-contained", "--sha256"),
     ): {
         "tiers": ["q3", "exact"],
         "base_bits": 3.5,
         "overrides": {"x=y": "bits:6", "*": "exact"},
         "parent": "p",
+        "parents": ["g", "h"],
+        "self_contained": True,
+        "sha256": True,
         "overwrite": True,
         "threads": 3,
     },
-    ("verify", "a"): {"deep": False, "tier": None, "expect": None, "threads": None},
-    ("verify", "a", "--deep", "--tier", "q4", "--expect", "blake3:00", "--threads", "1"): {
+    ("verify", "a"): {
+        "deep": False,
+        "tier": None,
+        "expect": None,
+        "parents": [],
+        "threads": None,
+    },
+    (
+        *("verify", "a", "--deep", "--tier", "q4", "--expect", "blake3:00", "--threads", "1"),
+        *("--with", "p"),
+    ): {
         "deep": True,
         "tier": "q4",
         "expect": "blake3:00",
+        "parents": ["p"],
         "threads": 1,
     },
     ("unpack", "a", "b"): {
         "tier": None,
         "tensors": None,
         "dtype": None,
+        "parents": [],
         "overwrite": False,
         "threads": None,
     },
     (
         *("unpack", "a", "b", "--tier", "q4", "--tensors", "x,y", "--tensors", "z"),
-        *("--dtype", "BF16", "--overwrite", "--threads", "2"),
-    ): {"tier": "q4", "tensors": ["x,y", "z"], "dtype": "BF16", "overwrite": True, "threads": 2},
+        *("--dtype", "BF16", "--overwrite", "--threads", "2", "--with", "p"),
+    ): {
+        "tier": "q4",
+        "tensors": ["x,y", "z"],
+        "dtype": "BF16",
+        "parents": ["p"],
+        "overwrite": True,
+        "threads": 2,
+    },
+    ("squash", "a", "b"): {"parents": [], "overwrite": False, "threads": None},
+    ("squash", "a", "b", "--with", "p", "--overwrite", "--threads", "2"): {
+        "parents": ["p"],
+        "overwrite": True,
+        "threads": 2,
+    },
 }
 
 

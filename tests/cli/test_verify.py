@@ -10,6 +10,7 @@ REPORT = {
     "checked_bytes",
     "complete_tiers",
     "missing_chunks",
+    "parent",
     "damage",
 }
 DAMAGE = {"code", "file", "tensor", "tier", "elements", "region", "offset", "expected", "got"}

@@ -47,7 +47,7 @@ def new_arrays():
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("diff")
     p2uformat.pack(old_arrays(), folder / "a.p2u")
-    p2uformat.pack(new_arrays(), folder / "b.p2u", parent=folder / "a.p2u")
+    p2uformat.pack(new_arrays(), folder / "b.p2u", parent=folder / "a.p2u", self_contained=True)
     return folder
 
 
