@@ -22,6 +22,7 @@ def test_json_says_what_pack_said(p2u, packed):
     assert (result.code, result.err) == (0, "")
     document = result.document
     assert document.pop("metadata") == {"format": "np", "made by": "a test"}
+    assert [file["path"] for file in document.pop("files")] == ["m.safetensors"]
     assert document == packed.document
 
 
