@@ -202,6 +202,25 @@ def test_two_thousand_tensors_stay_legible(p2u, tmp_path):
     assert any("the 800 largest are drawn" in text for text in found.texts)
 
 
+def test_figures_at_the_ends_of_what_floats_hold(p2u, tmp_path):
+    rng = np.random.default_rng(4)
+    tiny, huge = rng.standard_normal((2, 80, 64))
+    tiny[0, 0], huge[0, 0] = 5e307, 5e-324
+    arrays = {"tiny": tiny * 1e-322, "huge": huge * 1e307, "zero": np.zeros((80, 64))}
+    p2uformat.pack(arrays, tmp_path / "a.p2u")
+    changed = {name: values[::-1].copy() for name, values in arrays.items()}
+    changed["zero"] = changed["tiny"]
+    p2uformat.pack(changed, tmp_path / "b.p2u", tiers=("q4", "exact"))
+    for name in ("a", "b"):
+        out = tmp_path / f"{name}.html"
+        result = p2u("inspect", tmp_path / f"{name}.p2u", "--plot", out)
+        assert (result.code, result.err) == (0, "")
+        page(out)
+    result = p2u("diff", tmp_path / "a.p2u", tmp_path / "b.p2u", "--plot", tmp_path / "d.html")
+    assert (result.code, result.err) == (0, "")
+    assert "from nothing but zeros" in page(tmp_path / "d.html").texts
+
+
 def test_a_cut_file_is_drawn_with_what_is_missing(p2u, packed, tmp_path):
     cut = packed.cut(tmp_path / "cut.p2u", packed.ends["q4"])
     assert p2u("inspect", cut, "--plot", tmp_path / "m.html").code == 0

@@ -97,11 +97,11 @@ def log_ticks(low: float, high: float) -> list[float]:
 
     Examples
     --------
-    >>> log_ticks(0.05, 0.3), log_ticks(1, 1e4)
-    ([0.05, 0.1, 0.2], [1.0, 10.0, 100.0, 1000.0, 10000.0])
+    >>> log_ticks(0.05, 3), log_ticks(1, 1e4)
+    ([0.05, 0.1, 0.2, 0.5, 1.0, 2.0], [1.0, 10.0, 100.0, 1000.0, 10000.0])
     """
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-    for digits in ((1, 2, 5), (1, 3), (1,)):
+    for digits in ((1, 1.5, 2, 3, 4, 5, 6, 8), (1, 2, 5), (1, 3), (1,)):
         ticks = [float(f"{digit}e{power}") for power in decades for digit in digits]
         found = [tick for tick in ticks if low <= tick <= high]
         if len(found) <= MOST_TICKS:

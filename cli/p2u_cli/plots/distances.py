@@ -58,7 +58,7 @@ def _draw(axes: Axes, report: DiffReport, rows: Sequence[_Row], *, narrow: bool)
         why = "values were not compared" if report.tier is None else "no float tensor changed"
         nothing(axes, why)
         return
-    known = [figure for _, figure, _ in rows if math.isfinite(figure)] or [1.0]
+    known = [theme.bounded(figure) for _, figure, _ in rows if math.isfinite(figure)] or [1.0]
     low, high = min(known) / 2, max(*known, min(known) * 4)
     axes.set_xscale("log")
     axes.set_xlim(low, high * (high / low) ** (0.9 if narrow else 0.45))
@@ -66,7 +66,7 @@ def _draw(axes: Axes, report: DiffReport, rows: Sequence[_Row], *, narrow: bool)
     axes.set_xticks(ticks, [theme.percent(tick) for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(visible=True, axis="x")
-    ends = [(figure if math.isfinite(figure) else high, text) for _, figure, text in rows]
+    ends = [(min(theme.bounded(figure), high), text) for _, figure, text in rows]
     bars.dots(axes, low, ends)
     axes.set_xlabel("relative RMS difference", loc="left")
     names = [theme.named(name, bars.letters(narrow=narrow)) for name, *_ in rows]

@@ -56,7 +56,7 @@ def _draw(axes: Axes, anatomy: Anatomy, shown: Sequence[TensorAnatomy]) -> None:
     for number, tier in enumerate(anatomy.summary.tiers[:-1]):
         for area in sorted(set(areas), reverse=True):
             points = [
-                (sum(tensor.bits[: number + 1]), tensor.info.rms_error[number])
+                (sum(tensor.bits[: number + 1]), theme.bounded(tensor.info.rms_error[number]))
                 for tensor, own in zip(shown, areas, strict=True)
                 if own == area and tensor.info.rms_error[number] > 0
             ]
@@ -78,6 +78,7 @@ def _areas(shown: Sequence[TensorAnatomy]) -> list[float]:
 
 
 def _together(axes: Axes, bits: float, error: float, name: str, colour: str, *, left: bool) -> None:
+    error = theme.bounded(error)
     axes.scatter([bits], [error], 70, color=colour, edgecolors=theme.INK, linewidths=1.4, zorder=3)
     text = f"{name}: {bits:.3g} bits, {theme.percent(error)}"
     # Dots run from the upper left to the lower right: that leaves room in the other corners.
@@ -89,6 +90,7 @@ def _together(axes: Axes, bits: float, error: float, name: str, colour: str, *, 
         ha="right" if left else "left",
         size=9,
         weight="bold",
+        bbox={"boxstyle": "square,pad=0.15", "color": theme.PAGE, "alpha": 0.75, "linewidth": 0},
         zorder=4,
     )
 

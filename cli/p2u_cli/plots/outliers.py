@@ -59,6 +59,7 @@ def _draw(axes: Axes, rows: Sequence[_Row], *, narrow: bool) -> None:
     if not rows:
         nothing(axes, "no weight is an outlier")
         return
+    rows = [(n, None if at is None else theme.bounded(at), text) for n, at, text in rows]
     known = [largest for _, largest, _ in rows if largest is not None]
     most = max(*known, 2.0 * LEAST) if known else 2.0 * LEAST
     axes.set_xscale("log")

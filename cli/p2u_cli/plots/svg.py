@@ -18,6 +18,7 @@ _VARIABLES = {
     theme.MUTED: "var(--muted)",
     theme.LINE: "var(--line)",
     theme.HELD: "var(--held)",
+    theme.PAGE: "var(--page)",
 }
 _COLOUR = re.compile("|".join(map(re.escape, _VARIABLES)))
 # What names or describes a drawing program, not the drawing.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # On a page these become variables of its style sheet, so that they follow a dark theme.
 INK, MUTED, LINE = "#1d2125", "#626a73", "#d5dae0"
+PAGE = "#fefefe"  # behind labels
 BASE, FINE, EXACT, OTHER = "#1b6ca8", "#74b4e0", "#d98e1f", "#8b949e"
 HELD, NEW, ADDED = "#b7c2cd", "#c8553d", "#6a4c93"
 
@@ -172,6 +173,11 @@ def part(share: float) -> str:
     ('< 0.01 %', '9.72 %')
     """
     return "< 0.01 %" if 0 < share < 0.0001 else percent(share)
+
+
+def bounded(figure: float) -> float:
+    """Return a figure that a logarithmic axis can have, whatever a hostile file says."""
+    return min(max(figure, 1e-15), 1e15)
 
 
 def named(name: str, most: int) -> str:
