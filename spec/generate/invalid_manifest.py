@@ -52,13 +52,6 @@ add(
     spoiled("header", field("flags", 2)),
 )
 add(
-    "flag-partial",
-    UNSUPPORTED,
-    "16",
-    "a partial file: reserved, so refused",
-    spoiled("header", field("flags", 1)),
-)
-add(
     "header-digest",
     DIGEST,
     "9",

@@ -212,7 +212,7 @@ add(
     UNSUPPORTED,
     "13",
     "a codec that is not known",
-    grouped(entries=item([0, 4, 1], 16)),
+    grouped(entries=item([0, 4, 1], 20)),
 )
 add("chunk-raw-id", MALFORMED, "8.5", "a raw chunk with an id", entry(0, 3, bytes(32)))
 add(

@@ -80,6 +80,7 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def reference():
     """The reference reader as a module, from its file: it is not installed."""
+    sys.path.insert(0, str(REFERENCE.parent))  # it has two halves
     spec = importlib.util.spec_from_file_location("p2u_ref", REFERENCE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
