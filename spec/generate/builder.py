@@ -20,6 +20,8 @@ other      value of the encoding root                None
 other_bytes its bytes                                None
 gap        bytes in front of the location table      None
 table      list of offsets                           None
+sections   list of sections of a difference          (tensor or path, tier, block)
+bitmap     int, a bit for each table entry           None
 header     dict of the header's fields               None
 file       bytes of the whole file                   None
 ========== ========================================= =====================================
@@ -30,6 +32,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import difference
 from ladder import SIZES
 from source import File, Quantized, Tensor, block_sizes, tensor_blocks
 from wire import Value, digest, pack, zstd_frame
@@ -74,6 +77,14 @@ class Recipe:
     pages: Sequence[int] = ()
     ext: dict[str, Value] = field(default_factory=dict)
     minor: int = 0
+    parent: "Recipe | None" = None
+    depth: int = 1
+    shared: Sequence[Key] = ()
+    differences: Sequence[Key] = ()
+    unit: int = 0  # of differences
+    dense: bool = True
+    inherited: Sequence[int] = ()  # numbers of pages
+    partial: Callable[[int, int], bool] | None = None  # of tier and table entry
     hooks: dict[str, Hook] = field(default_factory=dict)
 
     @property
@@ -111,6 +122,12 @@ class Build:
         items: list[Tensor | File] = [*recipe.tensors, *recipe.files]
         for item in items:
             self.add_layers(item)
+        self.sections: dict[Key, list[bytes]] = {}
+        if recipe.parent is not None:
+            parent = Build(recipe.parent)
+            for key in recipe.differences:
+                made = self.difference(parent, key)
+                self.sections[key] = self.hook("sections", made, key)
 
     def hook(self, stage: str, value: Any, key: Any) -> Any:  # noqa: ANN401 - a stage's own type
         """Let the recipe change what a stage made."""
@@ -173,12 +190,48 @@ class Build:
         shape = list(item.shape)
         return [0, name, 0, item.dtype, shape, kind, parameters, blocks, layers, item.ext]
 
+    def difference(self, parent: "Build", key: Key) -> list[bytes]:
+        """Return the sections of a layer's difference from the parent's."""
+        name, tier, number = key
+        unit, dense = self.recipe.unit, self.recipe.dense
+        if name not in self.quantized:
+            (item,) = (
+                i for i in (*self.recipe.tensors, *self.recipe.files) if self.name(i) == name
+            )
+            size = SIZES.get(item.dtype, 1) if isinstance(item, Tensor) else 1
+            old, new = parent.payloads[key], self.payloads[key]
+            return difference.opaque(old, new, size, dense=dense)
+        old_block = parent.quantized[name].blocks[number]
+        block = self.quantized[name].blocks[number]
+        if tier == 0:
+            return difference.base(old_block, block, unit, dense=dense)
+        if tier < len(self.recipe.digits):
+            return difference.digits(old_block, block, tier, unit, dense=dense)
+        return difference.exact(old_block, block, unit, dense=dense)
+
+    def difference_codec(self, key: Key) -> int:
+        """Return the codec of a layer's difference."""
+        name, tier, _ = key
+        if name not in self.quantized:
+            return difference.OPAQUE
+        if tier == 0:
+            return difference.BASE
+        return difference.DIGITS if tier < len(self.recipe.digits) else difference.EXACT
+
+    def difference_streams(self, group: Group) -> list[bytes]:
+        """7.1, of sections."""
+        rows = [self.sections[member] for member in group.members]
+        meta = b"".join(struct.pack("<I", len(section)) for row in rows for section in row)
+        return [meta, *(b"".join(column) for column in zip(*rows, strict=True))]
+
     def streams(self, group: Group) -> list[Stream]:
         """Return the streams of a group; hand-made zstd frames where these are shorter."""
         payloads = [self.payloads[member] for member in group.members]
         make = {SECTIONS: section_streams, PLANES: plane_streams, CLASSES: self.class_streams}
         result = []
-        for data in make[group.codec](group, payloads):
+        differs = group.codec >= difference.BASE
+        made = self.difference_streams(group) if differs else make[group.codec](group, payloads)
+        for data in made:
             frame = zstd_frame(data) if group.zstd and data else data
             packed = len(frame) < len(data)
             result.append(Stream(frame if packed else data, len(data), packed))
@@ -218,7 +271,12 @@ class Build:
     def groups(self) -> list[Group]:
         """Return the recipe's groups, and a raw one for each layer that is in none of them."""
         grouped = {member for group in self.recipe.groups for member in group.members}
-        rest = [Group(RAW, [key]) for key in self.payloads if key not in grouped]
+        grouped |= set(self.recipe.shared)
+        rest = [
+            Group(self.difference_codec(key) if key in self.sections else RAW, [key])
+            for key in self.payloads
+            if key not in grouped
+        ]
         return [*self.recipe.groups, *rest]
 
     def chunk(self, number: int, group: Group) -> bytes:
@@ -267,8 +325,8 @@ class Build:
         for item in items:
             name = self.name(item)
             for tier in self.item_tiers(item):
-                pairs = [where[name, tier, b] for b in range(len(self.block_digests[name]))]
-                layers.append([[mine.index(group), slot] for group, slot in pairs])
+                pairs = [where.get((name, tier, b)) for b in range(len(self.block_digests[name]))]
+                layers.append([pair and [mine.index(pair[0]), pair[1]] for pair in pairs])
         return [entries, layers, {}], mine
 
     def totals(self) -> list[int]:
@@ -292,6 +350,19 @@ class Build:
                         body += data
         return [offsets[tier, digest(data)] for page in pages for tier, data in page], body
 
+    def bitmap(self, tiers: list[int]) -> bytes:
+        """Return what stands behind a partial file: which table entries it holds."""
+        holds = self.recipe.partial
+        if holds is None:
+            return b""
+        bits = sum(1 << i for i, tier in enumerate(tiers) if holds(tier, i))
+        made: int = self.hook("bitmap", bits, None)
+        return made.to_bytes((len(tiers) + 7) // 8, "little")
+
+    def content_root(self) -> bytes:
+        """Return the digest of the content root."""
+        return self.bytes()[16:48]
+
     def bytes(self) -> bytes:
         """Return the file."""
         recipe, groups = self.recipe, self.groups()
@@ -307,6 +378,7 @@ class Build:
             encoding_pages.append(self.hook("encoding", pack(value), number))
             chunk_counts.append(len(value[0]))
             chunk_pages.append([(groups[i].members[0][1], stored[i]) for i in mine])
+        kept = [n for n in range(len(content_pages)) if n not in recipe.inherited]
         root: dict[str, Any] = {
             "ext": recipe.ext,
             "features": [],
@@ -325,14 +397,19 @@ class Build:
             "ext": {},
             "features": [],
             "pages": [
-                [len(page), digest(page), count]
-                for page, count in zip(encoding_pages, chunk_counts, strict=True)
+                [len(encoding_pages[n]), digest(encoding_pages[n]), chunk_counts[n]]
+                if n in kept
+                else None
+                for n in range(len(content_pages))
             ],
             "version": 1,
         }
+        if recipe.parent is not None:
+            other["features"] = ["difference"]
+            other["parent"] = [Build(recipe.parent).content_root(), recipe.depth]
         encoding = self.hook("other_bytes", pack(self.hook("other", other, None)), None)
         manifest = content + encoding
-        manifest += b"".join(a + b for a, b in zip(content_pages, encoding_pages, strict=True))
+        manifest += b"".join(content_pages[n] + encoding_pages[n] for n in kept)
         entries = sum(len(page) for page in chunk_pages)
         manifest += self.hook("gap", b"", None)
         start = 128 + len(manifest) + 8 * entries
@@ -343,7 +420,7 @@ class Build:
             "magic": MAGIC,
             "major": 1,
             "minor": recipe.minor,
-            "flags": 0,
+            "flags": int(recipe.partial is not None),
             "content": digest(content),
             "encoding": digest(encoding),
             "content length": len(content),
@@ -353,4 +430,5 @@ class Build:
             "entries": entries,
         }
         header = struct.pack("<8sHHI32s32sIIQQQ", *self.hook("header", fields, None).values())
+        body += self.bitmap([tier for page in chunk_pages for tier, _ in page])
         return bytes(self.hook("file", header + digest(header)[:16] + manifest + body, None))

@@ -18,8 +18,17 @@ from vector import Vector
 from wire import digest
 
 FOLDER = Path(__file__).resolve().parent.parent / "vectors"
-FAULTS = ("invalid_manifest", "invalid_pages", "invalid_chunks", "invalid_layers", "folders")
+FAULTS = (
+    "invalid_manifest",
+    "invalid_pages",
+    "invalid_chunks",
+    "invalid_layers",
+    "folders",
+    "versions",
+    "invalid_versions",
+)
 EXIT = {None: 0, "not-an-artifact": 5, "unsupported-format": 5, "incomplete": 6}
+EXIT |= {"parent-required": 6}
 
 
 def describe(vector: Vector) -> dict[str, Any]:
@@ -49,6 +58,7 @@ def describe(vector: Vector) -> dict[str, Any]:
         "complete": [name for name, _ in recipe.tiers[:complete]],
         "tiers": tiers,
         "files": files if vector.error is None else {},
+        **({"parents": [f"{name}.p2u" for name in vector.parents]} if vector.parents else {}),
     }
 
 

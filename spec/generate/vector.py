@@ -16,6 +16,7 @@ class Vector:
     make: Callable[[], Recipe]
     error: str | None = None
     complete: int | None = None
+    parents: tuple[str, ...] = ()
 
     def data(self) -> bytes:
         """Return the file."""

@@ -250,6 +250,7 @@ class Artifact:
         root: dict[str, Any] = self.cut(length, name, dict, "root")
         need(root.get("version", 1) == 1, "version of a root", "unsupported-format")
         features = conform(root.get("features", []), [str], "root")
+        need(features == sorted(set(features)), "features do not ascend")
         need(set(features) <= set(known), "features", "unsupported-format")
         more = {known[feature]: object for feature in features}
         need(root.keys() == form.keys() | more.keys(), "unknown or missing keys of a root")

@@ -29,6 +29,11 @@ class Vector:
     expected: dict[str, Any]
 
     @property
+    def parents(self) -> list[Path]:
+        """The artifacts that it needs."""
+        return [self.path.parent / name for name in self.expected.get("parents", ())]
+
+    @property
     def readable(self) -> bool:
         """Whether there is a tier that can be read."""
         return bool(self.expected["valid"] or self.expected["complete"])
@@ -142,7 +147,10 @@ for line in sys.stdin:
 @pytest.fixture(scope="session")
 def answers(installed) -> dict[str, tuple[int, dict[str, Any]]]:
     """Exit code and JSON document of ``p2u verify --deep --json`` for each vector."""
-    lines = [json.dumps(["verify", str(v.path), "--deep", "--json"]) for v in VECTORS]
+    lines = []
+    for vector in VECTORS:
+        parents = [word for path in vector.parents for word in ("--with", str(path))]
+        lines.append(json.dumps(["verify", str(vector.path), "--deep", "--json", *parents]))
     done = subprocess.run(
         [sys.executable, "-c", DRIVER],
         input="\n".join(lines),

@@ -19,6 +19,8 @@ SCENARIOS = {
     "bf16", "f8-e4m3-all", "f64-planes-6", "sparse", "several-blocks", "codec-classes-transposed",
     "two-pages", "truncated-base", "magic", "msgpack-nesting", "records-twice", "shape-overflow",
     "table-overlap", "chunk-id", "zstd-bomb", "layer-digest", "block-digest", "file-digest",
+    "difference-f64", "difference-sparse", "version-3", "version-pages", "partial-q4",
+    "parent-as-deep", "sections-symbol", "sections-digest",
 }  # fmt: skip
 
 
@@ -37,6 +39,8 @@ def test_there_are_vectors_of_every_kind(vectors):
         "non-canonical",
         "malformed",
         "limit-exceeded",
+        "parent-required",
+        "parent-mismatch",
     }
 
 
@@ -47,7 +51,7 @@ def digest(data: bytes) -> str:
 class TestReference:
     def test_reads_each_tier(self, reference, readable):
         for tier, expected in readable.expected["tiers"].items():
-            tensors = reference.read(readable.path, tier)
+            tensors = reference.read(readable.path, tier, readable.parents)
             got = {
                 name: {"dtype": dtype, "shape": list(shape), "blake3": digest(data)}
                 for name, (dtype, shape, data) in tensors.items()
@@ -56,12 +60,14 @@ class TestReference:
 
     def test_default_is_the_last_complete_tier(self, reference, readable):
         last = readable.expected["complete"][-1]
-        assert reference.read(readable.path) == reference.read(readable.path, last)
+        parents = readable.parents
+        found = reference.read(readable.path, None, parents)
+        assert found == reference.read(readable.path, last, parents)
 
     def test_refuses(self, reference, refused):
         tier = "exact" if refused.readable else None
         with pytest.raises(reference.RefError) as caught:
-            reference.read(refused.path, tier)
+            reference.read(refused.path, tier, refused.parents)
         assert caught.value.code == refused.expected["error"]
 
     @pytest.mark.parametrize(
@@ -107,10 +113,10 @@ def expected_lines(tensors):
     return [[row["dtype"], row["shape"], row["blake3"]] for _, row in rows]
 
 
-def verdict(path) -> str | None:
+def verdict(vector) -> str | None:
     """Return the code of what deep verification finds first, whether raised or reported."""
     try:
-        report = p2uformat.verify(path, deep=True)
+        report = p2uformat.verify(vector.path, deep=True, parents=vector.parents)
     except p2uformat.P2UError as error:
         return error.code
     if report.ok:
@@ -120,14 +126,14 @@ def verdict(path) -> str | None:
 
 class TestLibrary:
     def test_verdict(self, vector):
-        assert verdict(vector.path) == vector.expected["error"]
+        assert verdict(vector) == vector.expected["error"]
 
     def test_complete_tiers(self, readable):
-        with p2uformat.open(readable.path) as artifact:
+        with p2uformat.open(readable.path, parents=readable.parents) as artifact:
             assert list(artifact.complete) == readable.expected["complete"]
 
     def test_reads_each_tier(self, readable):
-        with p2uformat.open(readable.path) as artifact:
+        with p2uformat.open(readable.path, parents=readable.parents) as artifact:
             for tier, expected in readable.expected["tiers"].items():
                 assert set(artifact.keys()) >= set(expected)
                 for name, row in expected.items():
@@ -137,9 +143,12 @@ class TestLibrary:
                     assert digest(data) == row["blake3"], (tier, name)
 
     def test_does_not_read_a_tier_that_is_not_whole(self, readable):
-        with p2uformat.open(readable.path) as artifact:
+        with p2uformat.open(readable.path, parents=readable.parents) as artifact:
             for tier in set(artifact.tiers) - set(readable.expected["complete"]):
-                for name in artifact:
+                # What travels whole is there all the same, and what a whole parent has.
+                missing = set(artifact) - set(artifact.complete_tensors(tier))
+                assert missing
+                for name in missing:
                     with pytest.raises(p2uformat.Incomplete):
                         artifact.get(name, tier=tier)
 
@@ -147,7 +156,7 @@ class TestLibrary:
         files = readable.expected["files"]
         if not files:
             pytest.skip("there are tensors only")
-        result = p2uformat.unpack(readable.path, f"{tmp_path}/out/")
+        result = p2uformat.unpack(readable.path, f"{tmp_path}/out/", parents=readable.parents)
         assert result.identical
         found = {
             path.relative_to(tmp_path / "out").as_posix(): digest(path.read_bytes())
@@ -161,13 +170,13 @@ class TestLibrary:
         files = readable.expected["files"]
         if list(files) != ["model.safetensors"]:
             pytest.skip("a folder")
-        assert p2uformat.unpack(readable.path, tmp_path / "out").identical
+        assert p2uformat.unpack(readable.path, tmp_path / "out", parents=readable.parents).identical
         assert digest((tmp_path / "out").read_bytes()) == files["model.safetensors"]
 
     def test_reads_or_refuses_but_never_breaks(self, refused):
         """Around damage the rest still loads; what does not load ends in an error of ours."""
         try:
-            artifact = p2uformat.open(refused.path)
+            artifact = p2uformat.open(refused.path, parents=refused.parents)
         except p2uformat.P2UError:
             return
         with artifact:
