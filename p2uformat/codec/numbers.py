@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2uformat.codec.bits import pack_variable, unpack_variable
+from p2uformat.codec.rates import huffman_bits
 from p2uformat.errors import Malformed
 
 __all__ = ["Scope", "decode_numbers", "encode_numbers"]
 
 U8 = NDArray[np.uint8]
 Buffer = bytes | memoryview
+_TABLE_BITS = 4  # of a symbol that occurs
 _RUN = 255  # so many zeros and no number behind them
 _PIECE = 24  # bits that the bit strings of `codec.bits` take at once
 
@@ -60,7 +62,7 @@ def encode_numbers(scope: Scope, values: NDArray[np.int64]) -> list[bytes]:
     >>> scope = Scope(np.zeros(3, np.uint8), three, np.ones(3, np.bool_), 1)
     >>> parts = encode_numbers(scope, np.array([0, -3, 1]))
     >>> [part.hex() for part in parts]
-    ['0100', '0607', '01']
+    ['', '000607', '01']
     >>> decode_numbers(scope, parts).tolist()
     [0, -3, 1]
     """
@@ -133,14 +135,10 @@ def _runs(symbols: U8) -> tuple[bytes, bytes]:
     return runs.tobytes(), found.tobytes()
 
 
-def _cost(data: U8) -> float:
-    """Return the bits of a Huffman code, roughly: no symbol takes less than one."""
-    if not len(data):
-        return 0.0
+def _cost(data: U8) -> int:
+    """Return the bits of a Huffman code, its table as zstd writes it counted roughly."""
     counts = np.bincount(data, minlength=256)
-    counts = counts[counts > 0]
-    ideal = float((counts * np.log2(len(data) / counts)).sum())
-    return max(ideal, float(len(data))) if len(counts) > 1 else 8.0
+    return huffman_bits(counts) + _TABLE_BITS * int(np.count_nonzero(counts))
 
 
 def _from_runs(runs: Buffer, found: Buffer, count: int) -> U8:
