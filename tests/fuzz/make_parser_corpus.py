@@ -1,4 +1,4 @@
-"""Write the corpus of `parsers.py` from the vectors: ``python -m tests.fuzz.make_parser_corpus``."""
+"""Write the corpus of `parsers.py`: ``python -m tests.fuzz.make_parser_corpus``."""
 
 from __future__ import annotations
 
