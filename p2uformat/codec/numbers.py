@@ -16,10 +16,11 @@ from p2uformat.codec.bits import pack_variable, unpack_variable
 from p2uformat.codec.rates import huffman_bits
 from p2uformat.errors import Malformed
 
-__all__ = ["Scope", "decode_numbers", "encode_numbers"]
+__all__ = ["Scope", "decode_numbers", "encode_numbers", "runs_of"]
 
 U8 = NDArray[np.uint8]
 Buffer = bytes | memoryview
+_FEW_ZEROS = 4  # with fewer than one in so many there are no runs worth a look
 _TABLE_BITS = 4  # of a symbol that occurs
 _RUN = 255  # so many zeros and no number behind them
 _PIECE = 24  # bits that the bit strings of `codec.bits` take at once
@@ -75,7 +76,7 @@ def encode_numbers(scope: Scope, values: NDArray[np.int64]) -> list[bytes]:
     symbols = np.where(length > 0, symbols, 0).astype(np.uint8)
     parts: list[bytes] = []
     for kind in range(scope.kinds):
-        parts += _runs(symbols[scope.kind == kind])
+        parts += runs_of(symbols[scope.kind == kind])
     rest = np.flatnonzero(length)
     low = length[rest] - np.uint8(1)
     one = np.uint64(1)
@@ -121,8 +122,11 @@ def _bit_lengths(values: NDArray[np.uint64]) -> U8:
     return result
 
 
-def _runs(symbols: U8) -> tuple[bytes, bytes]:
+def runs_of(symbols: U8) -> tuple[bytes, bytes]:
     """Return runs of zeros and the other symbols; no runs and all symbols where that is smaller."""
+    counts = np.bincount(symbols, minlength=256)
+    if counts[0] * _FEW_ZEROS < len(symbols):
+        return b"", symbols.tobytes()
     where = np.flatnonzero(symbols)
     found = symbols[where]
     zeros = np.diff(where, prepend=-1) - 1
@@ -130,14 +134,15 @@ def _runs(symbols: U8) -> tuple[bytes, bytes]:
     ends = np.cumsum(skips + 1)
     runs = np.full(int(ends[-1]) if len(ends) else 0, _RUN, np.uint8)
     runs[ends - 1] = zeros % _RUN
-    if _cost(symbols) < _cost(runs) + _cost(found):
+    dense = _cost(counts)
+    counts[0] = 0
+    if dense < _cost(np.bincount(runs, minlength=256)) + _cost(counts):
         return b"", symbols.tobytes()
     return runs.tobytes(), found.tobytes()
 
 
-def _cost(data: U8) -> int:
+def _cost(counts: NDArray[np.int64]) -> int:
     """Return the bits of a Huffman code, its table as zstd writes it counted roughly."""
-    counts = np.bincount(data, minlength=256)
     return huffman_bits(counts) + _TABLE_BITS * int(np.count_nonzero(counts))
 
 

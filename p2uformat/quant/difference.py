@@ -27,6 +27,7 @@ __all__ = [
     "KINDS_OF_DIGITS",
     "KINDS_OF_EXACT",
     "base_difference",
+    "base_head",
     "digits_difference",
     "exact_difference",
     "from_base_difference",
@@ -101,13 +102,25 @@ def _flip(symbols: U8) -> U8:
     return np.where(symbols > OUTLIER, np.uint8(127) - symbols, symbols)
 
 
-def _base_scope(rows: I64, columns: I64, weights: int) -> Scope:
+def _base_scope(levels: U8) -> Scope:
+    weights = len(levels)
     return Scope(
-        _levels(rows, columns, weights),
+        levels,
         np.full(weights, 8, np.uint8),
         np.ones(weights, np.bool_),
         KINDS_OF_BASE,
     )
+
+
+def base_head(parent: BaseLayer, child: BaseLayer, row: int) -> tuple[bytes, U8]:
+    """Return the first section of a base layer's difference, and each weight's level."""
+    moved = child.symbols != parent.symbols
+    unit = unit_of(row, len(moved))
+    rows, columns = (_lengths(counts) for counts in _counts(moved, unit))
+    if not _worth(moved, rows, columns):
+        unit, rows, columns = 0, rows[:0], columns[:0]
+    head = struct.pack("<I", unit) + rows.tobytes() + columns.tobytes()
+    return head, _levels(_of_lengths(rows), _of_lengths(columns), len(moved))
 
 
 def base_difference(parent: BaseLayer, child: BaseLayer, row: int) -> list[bytes]:
@@ -120,15 +133,9 @@ def base_difference(parent: BaseLayer, child: BaseLayer, row: int) -> list[bytes
     row : int
         Weights that belong together, as one output's do.
     """
+    head, levels = base_head(parent, child, row)
     moved = (_flip(child.symbols) - _flip(parent.symbols)).view(np.int8).astype(np.int64)
-    weights = len(moved)
-    unit = unit_of(row, weights)
-    rows, columns = (_lengths(counts) for counts in _counts(moved != 0, unit))
-    if not _worth(moved != 0, rows, columns):
-        unit, rows, columns = 0, rows[:0], columns[:0]
-    scope = _base_scope(_of_lengths(rows), _of_lengths(columns), weights)
-    head = struct.pack("<I", unit) + rows.tobytes() + columns.tobytes()
-    return [head, *encode_numbers(scope, moved), child.outlier_words.tobytes()]
+    return [head, *encode_numbers(_base_scope(levels), moved), child.outlier_words.tobytes()]
 
 
 def _lengths(counts: I64) -> U8:
@@ -172,7 +179,7 @@ def from_base_difference(
     if len(parts) != 2 * KINDS_OF_BASE + 3:
         raise Malformed(f"a base layer's difference of {len(parts)} parts")
     rows, columns = _head(parts[0], weights)
-    scope = _base_scope(_of_lengths(rows), _of_lengths(columns), weights)
+    scope = _base_scope(_levels(_of_lengths(rows), _of_lengths(columns), weights))
     moved = decode_numbers(scope, parts[1:-1]).astype(np.uint8)
     symbols = _flip(_flip(parent.symbols) + moved)
     where = np.flatnonzero(symbols == OUTLIER).astype(np.uint32)
