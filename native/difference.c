@@ -229,3 +229,39 @@ void p2u_exact_numbers(const p2u_pair *pair, const u32 *n, const u8 *kinds, cons
     }
     finish(&w);
 }
+
+/* Four tables, for a symbol that repeats would wait for its own count. */
+void p2u_histogram(const u8 *symbols, size_t count, u32 *counts)
+{
+    u32 tables[4][256] = {{0}};
+    size_t i = 0;
+    for (; i + 4 <= count; i += 4)
+        for (int t = 0; t < 4; t++)
+            tables[t][symbols[i + (size_t)t]]++;
+    for (; i < count; i++)
+        tables[0][symbols[i]]++;
+    for (int s = 0; s < 256; s++)
+        counts[s] = tables[0][s] + tables[1][s] + tables[2][s] + tables[3][s];
+}
+
+void p2u_find_runs(const u8 *symbols, size_t count, p2u_runs *out)
+{
+    u8 *runs = out->runs, *found = out->found;
+    size_t last = 0; /* behind the symbol before */
+    for (size_t i = 0; i < count; i++) {
+        while (i + 8 <= count && load64(symbols + i) == 0)
+            i += 8;
+        if (i == count)
+            break;
+        if (!symbols[i])
+            continue;
+        size_t zeros = i - last;
+        for (; zeros >= 255; zeros -= 255)
+            *runs++ = 255;
+        *runs++ = (u8)zeros;
+        *found++ = symbols[i];
+        last = i + 1;
+    }
+    out->run_count = (size_t)(runs - out->runs);
+    out->found_count = (size_t)(found - out->found);
+}

@@ -31,6 +31,15 @@ int p2u_indices(const u8 *symbols, size_t weights, int sparse, int tiers, const 
 void p2u_kinds(const p2u_pair *pair, const u32 *old_n, const u32 *n, size_t unit, u32 *rows,
                u32 *columns, u8 *kinds);
 
+/* Runs of zeros and what stands behind each; `runs` and `found` have room for all symbols. */
+typedef struct {
+    u8 *runs, *found;
+    size_t run_count, found_count;
+} p2u_runs;
+
+void p2u_histogram(const u8 *symbols, size_t count, u32 *counts);
+void p2u_find_runs(const u8 *symbols, size_t count, p2u_runs *out);
+
 void p2u_base_numbers(const p2u_pair *pair, const u8 *kinds, p2u_numbers *out);
 void p2u_digit_numbers(const p2u_pair *pair, const u32 *old_n, const u32 *n, const u8 *kinds,
                        int width, p2u_numbers *out);

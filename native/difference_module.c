@@ -213,6 +213,47 @@ done:
     return result;
 }
 
+/* symbols, counts: how often each occurs */
+static P2U_METHOD(histogram)
+{
+    (void)self;
+    buffers held = {.count = 0};
+    PyObject *result = NULL;
+    if (expect_arguments(count, 2) < 0)
+        return NULL;
+    const u8 *symbols = take_buffer(&held, args[0], 0, 0);
+    u32 *counts = symbols ? take_array(&held, args[1], 1, 256, 4) : NULL;
+    if (counts && (size_t)held.views[0].len <= BLOCK) {
+        p2u_histogram(symbols, (size_t)held.views[0].len, counts);
+        result = Py_NewRef(Py_None);
+    } else if (counts) {
+        PyErr_SetString(PyExc_ValueError, "more weights than a block has");
+    }
+    let_go_buffers(&held);
+    return result;
+}
+
+/* symbols, runs, found: returns how many runs and how many symbols there are */
+static P2U_METHOD(find_runs)
+{
+    (void)self;
+    buffers held = {.count = 0};
+    PyObject *result = NULL;
+    p2u_runs out = {0};
+    if (expect_arguments(count, 3) < 0)
+        return NULL;
+    const u8 *symbols = take_buffer(&held, args[0], 0, 0);
+    size_t length = symbols ? (size_t)held.views[0].len : 0;
+    out.runs = symbols ? take_buffer(&held, args[1], 1, length) : NULL;
+    out.found = out.runs ? take_buffer(&held, args[2], 1, length) : NULL;
+    if (out.found) {
+        p2u_find_runs(symbols, length, &out);
+        result = Py_BuildValue("nn", (Py_ssize_t)out.run_count, (Py_ssize_t)out.found_count);
+    }
+    let_go_buffers(&held);
+    return result;
+}
+
 #define ENTRY(name, text) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL, text}
 PyMethodDef p2u_difference_methods[] = {
     ENTRY(indices, "n of each weight behind some refinements."),
@@ -220,5 +261,7 @@ PyMethodDef p2u_difference_methods[] = {
     ENTRY(base_numbers, "Symbols and bits of a base layer's difference."),
     ENTRY(digit_numbers, "Symbols and bits of a refinement layer's difference."),
     ENTRY(exact_numbers, "Symbols and bits of an exact layer's difference."),
+    ENTRY(histogram, "How often each symbol occurs."),
+    ENTRY(find_runs, "Runs of zeros and the symbols behind them."),
     {NULL, NULL, 0, NULL},
 };

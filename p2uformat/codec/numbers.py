@@ -16,7 +16,7 @@ from p2uformat.codec.bits import pack_variable, unpack_variable
 from p2uformat.codec.rates import huffman_bits
 from p2uformat.errors import Malformed
 
-__all__ = ["Scope", "decode_numbers", "encode_numbers", "runs_of"]
+__all__ = ["Scope", "decode_numbers", "encode_numbers", "few_zeros", "is_dense", "runs_of"]
 
 U8 = NDArray[np.uint8]
 Buffer = bytes | memoryview
@@ -125,7 +125,7 @@ def _bit_lengths(values: NDArray[np.uint64]) -> U8:
 def runs_of(symbols: U8) -> tuple[bytes, bytes]:
     """Return runs of zeros and the other symbols; no runs and all symbols where that is smaller."""
     counts = np.bincount(symbols, minlength=256)
-    if counts[0] * _FEW_ZEROS < len(symbols):
+    if few_zeros(counts, len(symbols)):
         return b"", symbols.tobytes()
     where = np.flatnonzero(symbols)
     found = symbols[where]
@@ -134,16 +134,26 @@ def runs_of(symbols: U8) -> tuple[bytes, bytes]:
     ends = np.cumsum(skips + 1)
     runs = np.full(int(ends[-1]) if len(ends) else 0, _RUN, np.uint8)
     runs[ends - 1] = zeros % _RUN
-    dense = _cost(counts)
-    counts[0] = 0
-    if dense < _cost(np.bincount(runs, minlength=256)) + _cost(counts):
+    if is_dense(counts, np.bincount(runs, minlength=256)):
         return b"", symbols.tobytes()
     return runs.tobytes(), found.tobytes()
 
 
-def _cost(counts: NDArray[np.int64]) -> int:
+def few_zeros(counts: NDArray[np.integer], total: int) -> bool:
+    """Tell whether symbols have so few zeros that runs of them are not worth a look."""
+    return int(counts[0]) * _FEW_ZEROS < total
+
+
+def is_dense(counts: NDArray[np.integer], runs: NDArray[np.integer]) -> bool:
+    """Tell by histograms whether symbols take less as they are than as runs and what is left."""
+    rest = counts.copy()
+    rest[0] = 0
+    return _cost(counts) < _cost(runs) + _cost(rest)
+
+
+def _cost(counts: NDArray[np.integer]) -> int:
     """Return the bits of a Huffman code, its table as zstd writes it counted roughly."""
-    return huffman_bits(counts) + _TABLE_BITS * int(np.count_nonzero(counts))
+    return huffman_bits(counts.astype(np.int64)) + _TABLE_BITS * int(np.count_nonzero(counts))
 
 
 def _from_runs(runs: Buffer, found: Buffer, count: int) -> U8:

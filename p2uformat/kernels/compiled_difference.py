@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from p2uformat.codec.numbers import runs_of
+from p2uformat.codec.numbers import few_zeros, is_dense
 from p2uformat.floats import FORMATS
 from p2uformat.kernels.reference import NumpyKernels
 from p2uformat.limits import MAX_BLOCK_ELEMENTS
@@ -37,6 +37,8 @@ class _Scratch(threading.local):
         self.bits = np.empty(8 * most, np.uint8)
         self.rows = np.empty(most, np.uint32)
         self.columns = np.empty(most, np.uint32)
+        self.runs = np.empty(most, np.uint8)
+        self.found = np.empty(most, np.uint8)
 
 
 class DifferenceKernels(NumpyKernels):
@@ -53,7 +55,7 @@ class DifferenceKernels(NumpyKernels):
         self._room = _Scratch()
 
     def base_difference(self, parent: BaseLayer, child: BaseLayer, row: int) -> list[bytes]:  # noqa: D102
-        head, levels = difference.base_head(parent, child, row)
+        head, levels = difference.base_head(parent, child, row, self._histogram)
         found = self._differ.base_numbers(
             _bytes(parent.symbols), _bytes(child.symbols), child.sparse, levels, *self._outputs()
         )
@@ -122,8 +124,24 @@ class DifferenceKernels(NumpyKernels):
         parts: list[bytes] = []
         for kind, count in enumerate(found[:kinds]):
             at = kind * weights
-            parts += runs_of(self._room.symbols[at : at + count])
+            parts += self._runs(self._room.symbols[at : at + count])
         return [*parts, self._room.bits[: found[-1]].tobytes()]
+
+    def _histogram(self, symbols: U8) -> U32:
+        counts = np.empty(256, np.uint32)
+        self._differ.histogram(symbols, counts)
+        return counts
+
+    def _runs(self, symbols: U8) -> tuple[bytes, bytes]:
+        """Return what `runs_of` does."""
+        counts = self._histogram(symbols)
+        if few_zeros(counts, len(symbols)):
+            return b"", symbols.tobytes()
+        room = self._room
+        runs, found = self._differ.find_runs(symbols, room.runs, room.found)
+        if is_dense(counts, self._histogram(room.runs[:runs])):
+            return b"", symbols.tobytes()
+        return room.runs[:runs].tobytes(), room.found[:found].tobytes()
 
 
 def _pair(parent: Ladder, child: Ladder) -> tuple[U8, U8, bool]:
