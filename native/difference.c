@@ -6,6 +6,18 @@ P2U_INLINE int plain(u8 symbol, int sparse)
     return symbol != OUTLIER && !(sparse && symbol >= MINUS_ZERO);
 }
 
+P2U_INLINE int bit_length(u64 value)
+{
+#if defined(__GNUC__) || defined(__clang__)
+    return value ? 64 - __builtin_clzll(value) : 0;
+#else
+    int length = 0;
+    for (; value; value >>= 1)
+        length++;
+    return length;
+#endif
+}
+
 P2U_INLINE i64 place(u8 symbol, u32 n) { return symbol > OUTLIER ? ~(i64)n : (i64)n; }
 
 /* `width` bits from a bit on, at most 24 of them, inside `length` bytes. */
@@ -129,7 +141,7 @@ P2U_INLINE void put(writer *w, int kind, u64 low, int width, int is_signed)
         *w->next[kind]++ = 0;
         return;
     }
-    int length = 64 - __builtin_clzll(size);
+    int length = bit_length(size);
     *w->next[kind]++ = (u8)(is_signed ? 2 * (width - length) + 1 + negative : width + 1 - length);
     int left = length - 1;
     u64 rest = size & (((u64)1 << left) - 1);
@@ -186,7 +198,7 @@ P2U_INLINE i64 code(const u8 *words, size_t i, int size)
 
 P2U_INLINE int lacking(const p2u_format *format, u32 n, int fine)
 {
-    int known = n ? 31 - __builtin_clz(n) : 0;
+    int known = n ? bit_length(n) - 1 : 0;
     int room = fine - (format->emin - format->mantissa), left = format->mantissa - known;
     int width = room < left ? room : left;
     return width < 0 ? 0 : width;
