@@ -25,10 +25,11 @@ from benchmarks import (
     sources,
     speed,
     timing,
+    versions,
 )
 
 HERE = Path(__file__).resolve().parent
-SECTIONS = ("sizes", "q4-error", "accuracy", "pruned", "speed", "real", "growth")
+SECTIONS = ("sizes", "q4-error", "accuracy", "pruned", "speed", "real", "growth", "versions")
 PACKAGES = ("numpy", "zstandard", "blake3", "zipnn", "pcodec", "blosc2", "gguf", "safetensors")
 
 
@@ -36,12 +37,14 @@ def main(argv: list[str] | None = None) -> int:
     """Measure what the arguments ask for; with --strict return 1 when a target is missed."""
     options = _arguments(argv)
     with tempfile.TemporaryDirectory(dir=options.work) as held:
-        sections = list(_measure(options, Path(held)))
+        measured = list(_measure(options, Path(held)))
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
+    known = {section.key: section for section in (*report.known(folder), *measured)}
+    sections = [known[name] for name in SECTIONS if name in known]
     drawn = plots.draw(folder, sections) if peers.has("matplotlib") else []
     report.write(folder, sections, _preface(drawn), _environment())
-    checks = [check for section in sections for check in section.checks]
+    checks = [check for section in measured for check in section.checks]
     print(report.markdown_table(report.CHECK_COLUMNS, report.check_rows(checks)))
     print(report.tally(checks))
     return 1 if options.strict and not all(check.passed for check in checks) else 0
@@ -49,7 +52,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=SECTIONS,
+        default=SECTIONS,
+        help="sections to measure; the report keeps what it says of the others",
+    )
     parser.add_argument("--large", action="store_true", help="also growth to 4 GiB (12 GB of disk)")
     parser.add_argument("--strict", action="store_true", help="fail when a target is missed")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each call")
@@ -69,6 +78,9 @@ def _measure(options: argparse.Namespace, work: Path) -> list[report.Section]:
         "speed": lambda: speed.run(casts, work, options.repeats),
         "real": lambda: real.run(real.largest(sources.real_models(data)), work, options.repeats),
         "growth": lambda: growth.run(work, sizes_of_growth),
+        "versions": lambda: versions.run(
+            versions.chains(data, work), work, sources.minilm(), options.repeats
+        ),
     }
     if peers.has("gguf"):
         models = sources.real_models(data) + casts

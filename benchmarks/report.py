@@ -174,6 +174,23 @@ def write(
     (folder / "results.json").write_text(text + "\n", encoding="utf-8")
 
 
+def known(folder: Path) -> list[Section]:
+    """Return the sections that ``results.json`` in `folder` has; none if there is no such file."""
+    path = folder / "results.json"
+    if not path.is_file():
+        return []
+    document = json.loads(path.read_text(encoding="utf-8"))
+    return [
+        Section(
+            item["key"],
+            item["title"],
+            [Table(t["title"], t["columns"], t["rows"], t.get("note", "")) for t in item["tables"]],
+            [Check(**{k: v for k, v in c.items() if k != "passed"}) for c in item["checks"]],
+        )
+        for item in document["sections"]
+    ]
+
+
 def section_json(section: Section) -> dict[str, object]:
     """Lay a section out for ``results.json``."""
     return {
@@ -192,7 +209,12 @@ def section_json(section: Section) -> dict[str, object]:
             for check in section.checks
         ],
         "tables": [
-            {"title": t.title, "columns": list(t.columns), "rows": [list(r) for r in t.rows]}
+            {
+                "title": t.title,
+                "columns": list(t.columns),
+                "rows": [list(r) for r in t.rows],
+                "note": t.note,
+            }
             for t in section.tables
         ],
     }

@@ -12,7 +12,7 @@
 /* Tables of functions, one per group of kernels; module.c joins them. */
 extern PyMethodDef p2u_block_methods[];
 extern PyMethodDef p2u_decode_methods[];
-extern PyMethodDef p2u_encode_methods[];
+extern PyMethodDef p2u_encode_methods[], p2u_difference_methods[];
 extern PyMethodDef p2u_guard_methods[];
 
 enum { MAX_BUFFERS = 300 };

@@ -57,10 +57,20 @@ def inspect(
     return 0
 
 
+def _metadata(artifact: "Artifact") -> dict[str, str]:
+    """Return the free texts; none if they are in a parent that is not at hand."""
+    from p2uformat import ParentRequired
+
+    try:
+        return artifact.metadata
+    except ParentRequired:
+        return {}
+
+
 def _document(artifact: "Artifact", *, tensors: bool) -> dict[str, Any]:
     document = artifact.summary.to_dict()
     document["complete"] = artifact.complete
-    document["metadata"] = artifact.metadata
+    document["metadata"] = _metadata(artifact)
     document["files"] = [file.to_dict() for file in artifact.files]
     if tensors:
         document["tensors"] = [artifact.info(name).to_dict() for name in artifact.keys()]  # noqa: SIM118 - the documented order
@@ -76,7 +86,7 @@ def _text(path: str, artifact: "Artifact", *, tensors: bool, files: bool, plot: 
         ("artifact", escape(path)),
         *render.summary_facts(artifact.summary),
         ("complete", complete),
-        *render.metadata_facts(artifact.metadata),
+        *render.metadata_facts(_metadata(artifact)),
     ]
     if plot is not None:
         rows.append(("plot", escape(plot)))

@@ -13,12 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2uformat.codec.bits import pack_variable, unpack_variable
+from p2uformat.codec.rates import huffman_bits
 from p2uformat.errors import Malformed
 
-__all__ = ["Scope", "decode_numbers", "encode_numbers"]
+__all__ = ["Scope", "decode_numbers", "encode_numbers", "few_zeros", "is_dense", "runs_of"]
 
 U8 = NDArray[np.uint8]
 Buffer = bytes | memoryview
+_FEW_ZEROS = 4  # with fewer than one in so many there are no runs worth a look
+_TABLE_BITS = 4  # of a symbol that occurs
 _RUN = 255  # so many zeros and no number behind them
 _PIECE = 24  # bits that the bit strings of `codec.bits` take at once
 
@@ -60,7 +63,7 @@ def encode_numbers(scope: Scope, values: NDArray[np.int64]) -> list[bytes]:
     >>> scope = Scope(np.zeros(3, np.uint8), three, np.ones(3, np.bool_), 1)
     >>> parts = encode_numbers(scope, np.array([0, -3, 1]))
     >>> [part.hex() for part in parts]
-    ['0100', '0607', '01']
+    ['', '000607', '01']
     >>> decode_numbers(scope, parts).tolist()
     [0, -3, 1]
     """
@@ -73,7 +76,7 @@ def encode_numbers(scope: Scope, values: NDArray[np.int64]) -> list[bytes]:
     symbols = np.where(length > 0, symbols, 0).astype(np.uint8)
     parts: list[bytes] = []
     for kind in range(scope.kinds):
-        parts += _runs(symbols[scope.kind == kind])
+        parts += runs_of(symbols[scope.kind == kind])
     rest = np.flatnonzero(length)
     low = length[rest] - np.uint8(1)
     one = np.uint64(1)
@@ -119,8 +122,11 @@ def _bit_lengths(values: NDArray[np.uint64]) -> U8:
     return result
 
 
-def _runs(symbols: U8) -> tuple[bytes, bytes]:
+def runs_of(symbols: U8) -> tuple[bytes, bytes]:
     """Return runs of zeros and the other symbols; no runs and all symbols where that is smaller."""
+    counts = np.bincount(symbols, minlength=256)
+    if few_zeros(counts, len(symbols)):
+        return b"", symbols.tobytes()
     where = np.flatnonzero(symbols)
     found = symbols[where]
     zeros = np.diff(where, prepend=-1) - 1
@@ -128,19 +134,26 @@ def _runs(symbols: U8) -> tuple[bytes, bytes]:
     ends = np.cumsum(skips + 1)
     runs = np.full(int(ends[-1]) if len(ends) else 0, _RUN, np.uint8)
     runs[ends - 1] = zeros % _RUN
-    if _cost(symbols) < _cost(runs) + _cost(found):
+    if is_dense(counts, np.bincount(runs, minlength=256)):
         return b"", symbols.tobytes()
     return runs.tobytes(), found.tobytes()
 
 
-def _cost(data: U8) -> float:
-    """Return the bits of a Huffman code, roughly: no symbol takes less than one."""
-    if not len(data):
-        return 0.0
-    counts = np.bincount(data, minlength=256)
-    counts = counts[counts > 0]
-    ideal = float((counts * np.log2(len(data) / counts)).sum())
-    return max(ideal, float(len(data))) if len(counts) > 1 else 8.0
+def few_zeros(counts: NDArray[np.integer], total: int) -> bool:
+    """Tell whether symbols have so few zeros that runs of them are not worth a look."""
+    return int(counts[0]) * _FEW_ZEROS < total
+
+
+def is_dense(counts: NDArray[np.integer], runs: NDArray[np.integer]) -> bool:
+    """Tell by histograms whether symbols take less as they are than as runs and what is left."""
+    rest = counts.copy()
+    rest[0] = 0
+    return _cost(counts) < _cost(runs) + _cost(rest)
+
+
+def _cost(counts: NDArray[np.integer]) -> int:
+    """Return the bits of a Huffman code, its table as zstd writes it counted roughly."""
+    return huffman_bits(counts.astype(np.int64)) + _TABLE_BITS * int(np.count_nonzero(counts))
 
 
 def _from_runs(runs: Buffer, found: Buffer, count: int) -> U8:

@@ -14,7 +14,7 @@ from p2uformat.codec import classes as scale_classes
 from p2uformat.codec.classes import COLUMNS, OCTAVES, Classes, Member, Pool
 from p2uformat.codec.rates import log2_table
 from p2uformat.floats import FORMATS, FloatFormat
-from p2uformat.kernels.reference import NumpyKernels
+from p2uformat.kernels.compiled_difference import DifferenceKernels
 from p2uformat.limits import MAX_BLOCK_ELEMENTS
 from p2uformat.quant.bitplane import BlockLayers, BlockSpec
 from p2uformat.quant.histogram import BINS, CANDIDATES, SegmentStats, magnitudes
@@ -51,7 +51,7 @@ class _Scratch(threading.local):
         self.bits = np.empty(2 * most, np.uint8)
 
 
-class EncodeKernels(NumpyKernels):
+class EncodeKernels(DifferenceKernels):
     """The part of `CompiledKernels` that writes.
 
     Parameters
@@ -61,6 +61,7 @@ class EncodeKernels(NumpyKernels):
     """
 
     def __init__(self, native: ModuleType) -> None:
+        super().__init__(native)
         self._encode = native
         self._scratch = _Scratch()
 

@@ -8,7 +8,7 @@ already of both, the tiers below, says how much is left to tell.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -27,6 +27,7 @@ __all__ = [
     "KINDS_OF_DIGITS",
     "KINDS_OF_EXACT",
     "base_difference",
+    "base_head",
     "digits_difference",
     "exact_difference",
     "from_base_difference",
@@ -40,6 +41,7 @@ __all__ = [
 U8 = NDArray[np.uint8]
 I64 = NDArray[np.int64]
 Buffer = bytes | memoryview
+Histogram = Callable[[U8], NDArray[np.integer]]
 
 LEVELS: Final = 5
 KINDS_OF_BASE: Final = LEVELS
@@ -101,13 +103,36 @@ def _flip(symbols: U8) -> U8:
     return np.where(symbols > OUTLIER, np.uint8(127) - symbols, symbols)
 
 
-def _base_scope(rows: I64, columns: I64, weights: int) -> Scope:
+def _base_scope(levels: U8) -> Scope:
+    weights = len(levels)
     return Scope(
-        _levels(rows, columns, weights),
+        levels,
         np.full(weights, 8, np.uint8),
         np.ones(weights, np.bool_),
         KINDS_OF_BASE,
     )
+
+
+def base_head(
+    parent: BaseLayer, child: BaseLayer, row: int, histogram: Histogram
+) -> tuple[bytes, U8]:
+    """Return the first section of a base layer's difference, and each weight's level.
+
+    Parameters
+    ----------
+    parent, child, row
+        As for `base_difference`.
+    histogram : callable
+        Counts bytes by their values.
+    """
+    moved = child.symbols != parent.symbols
+    unit = unit_of(row, len(moved))
+    rows, columns = (_lengths(counts) for counts in _counts(moved, unit))
+    levels = _levels(_of_lengths(rows), _of_lengths(columns), len(moved))
+    if not _worth(moved, levels, len(rows) + len(columns), histogram):
+        unit, rows, columns, levels = 0, rows[:0], columns[:0], np.zeros_like(levels)
+    head = struct.pack("<I", unit) + rows.tobytes() + columns.tobytes()
+    return head, levels
 
 
 def base_difference(parent: BaseLayer, child: BaseLayer, row: int) -> list[bytes]:
@@ -120,15 +145,9 @@ def base_difference(parent: BaseLayer, child: BaseLayer, row: int) -> list[bytes
     row : int
         Weights that belong together, as one output's do.
     """
+    head, levels = base_head(parent, child, row, _histogram)
     moved = (_flip(child.symbols) - _flip(parent.symbols)).view(np.int8).astype(np.int64)
-    weights = len(moved)
-    unit = unit_of(row, weights)
-    rows, columns = (_lengths(counts) for counts in _counts(moved != 0, unit))
-    if not _worth(moved != 0, rows, columns):
-        unit, rows, columns = 0, rows[:0], columns[:0]
-    scope = _base_scope(_of_lengths(rows), _of_lengths(columns), weights)
-    head = struct.pack("<I", unit) + rows.tobytes() + columns.tobytes()
-    return [head, *encode_numbers(scope, moved), child.outlier_words.tobytes()]
+    return [head, *encode_numbers(_base_scope(levels), moved), child.outlier_words.tobytes()]
 
 
 def _lengths(counts: I64) -> U8:
@@ -142,14 +161,17 @@ def _of_lengths(lengths: U8) -> I64:
     return np.where(lengths > 0, np.int64(1) << np.maximum(lengths.astype(np.int64) - 1, 0), 0)
 
 
-def _worth(moved: NDArray[np.bool_], rows: U8, columns: U8) -> bool:
+def _histogram(values: U8) -> NDArray[np.integer]:
+    return np.bincount(values, minlength=256)
+
+
+def _worth(moved: NDArray[np.bool_], levels: U8, lengths: int, histogram: Histogram) -> bool:
     """Tell whether it saves anything to say which units moved how much."""
-    if not len(rows):
+    if not lengths:
         return False
-    levels = _levels(_of_lengths(rows), _of_lengths(columns), len(moved))
-    alone = _entropy(np.bincount(moved, minlength=2)[None])
-    counts = np.bincount(levels * np.uint8(2) + moved, minlength=2 * LEVELS).reshape(-1, 2)
-    return _entropy(counts) + (len(rows) + len(columns)) * _PER_UNIT / 8 < alone
+    counts = histogram(levels << np.uint8(1) | moved).astype(np.int64)[: 2 * LEVELS]
+    counts = counts.reshape(-1, 2)
+    return _entropy(counts) + lengths * _PER_UNIT / 8 < _entropy(counts.sum(0, keepdims=True))
 
 
 def _entropy(counts: I64) -> float:
@@ -172,7 +194,7 @@ def from_base_difference(
     if len(parts) != 2 * KINDS_OF_BASE + 3:
         raise Malformed(f"a base layer's difference of {len(parts)} parts")
     rows, columns = _head(parts[0], weights)
-    scope = _base_scope(_of_lengths(rows), _of_lengths(columns), weights)
+    scope = _base_scope(_levels(_of_lengths(rows), _of_lengths(columns), weights))
     moved = decode_numbers(scope, parts[1:-1]).astype(np.uint8)
     symbols = _flip(_flip(parent.symbols) + moved)
     where = np.flatnonzero(symbols == OUTLIER).astype(np.uint32)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from importlib.util import find_spec
 from itertools import chain, islice
 from pathlib import Path
 from random import Random
@@ -18,7 +19,7 @@ import p2uformat
 from p2uformat.artifact import deep
 from p2uformat.chunk import views
 from p2uformat.codec import numbers, zstd
-from p2uformat.container import header, reader
+from p2uformat.container import header, presence, reader
 from p2uformat.ingest import checkpoint, directory, head
 from p2uformat.manifest import content, encoding, records
 from p2uformat.quant import bitplane, layers
@@ -164,6 +165,7 @@ FAULTS = {
     "content-page": (records, "_check_blocks", _nothing),
     "encoding-page": (encoding, "_pair", lambda value, chunks: tuple(value)),
     "header": (header, "_check_digest", _nothing),
+    "presence": (presence.Presence, "parse", classmethod(lambda cls, bits, n: cls(bits, n))),
     "container": (reader.Container, "chunk", _unchecked_chunk),
     "zstd": (zstd, "_one_frame", lambda data, size: b""),
     "chunk": (views, "_slot", lambda slot, members: slot),
@@ -195,7 +197,12 @@ def test_finds_a_planted_fault(harness, monkeypatch):
     pytest.fail("the fault was not found")
 
 
-# What follows runs the fuzzer itself, where it can be installed.
+# What follows runs the fuzzer itself, where it can be installed; a sanitizer is one too many there.
+
+fuzzer = pytest.mark.skipif(
+    find_spec("atheris") is None or bool(os.environ.get("P2U_SANITIZED")),
+    reason="atheris is not installed, or a sanitizer is loaded",
+)
 
 SPOILED = """
 import sys
@@ -218,8 +225,8 @@ def _run(*arguments):
     )  # fmt: skip
 
 
+@fuzzer
 def test_a_run_says_how_much_it_did(tmp_path):
-    pytest.importorskip("atheris", reason="atheris has no build for this platform")
     words = ("-m", "tests.fuzz.parsers", "run", "header", "names", "--executions", "9000")
     done = _run(*words, "--findings", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -227,8 +234,8 @@ def test_a_run_says_how_much_it_did(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@fuzzer
 def test_a_fault_is_found_kept_and_shown_again(tmp_path):
-    pytest.importorskip("atheris", reason="atheris has no build for this platform")
     place = tmp_path / "inputs"
     corpus.spread(HARNESSES["header"].seeds(), place)
     prefix = f"-artifact_prefix={tmp_path}/header-"
@@ -241,8 +248,8 @@ def test_a_fault_is_found_kept_and_shown_again(tmp_path):
     assert f"{found} (header): refused" in again.stdout
 
 
+@fuzzer
 def test_findings_stay_out_of_the_repository():
-    pytest.importorskip("atheris", reason="atheris has no build for this platform")
     done = _run("-m", "tests.fuzz.parsers", "run", "names", "--findings", ROOT / "found")
     assert done.returncode == 1
     assert "findings go outside" in done.stderr

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from p2uformat.container import HEADER_BYTES, Container, Header
+from p2uformat.container.presence import Presence
 from p2uformat.digest import digest
 from tests.fuzz.parsers import files
 from tests.fuzz.parsers.harness import REFUSED, Form, Harness, expect
@@ -89,7 +90,27 @@ def _check_places(container: Container) -> None:
             expect(len(chunk) == entry.length and digest(chunk) == entry.id, "a chunk has its id")
 
 
+def _presence(data: bytes) -> bool:
+    """Read the bitmap of a partial file, of so many entries as the first byte says."""
+    entries = data[0] if data else 0
+    bits = data[1 : 1 + (entries + 7) // 8]
+    try:
+        found = Presence.parse(bits, entries)
+    except REFUSED:
+        return False
+    held = [found.holds(entry) for entry in range(entries)]
+    expect(found.whole() == all(held), "all chunks are there if each is")
+    number = sum(bit << entry for entry, bit in enumerate(held))
+    expect(number.to_bytes((entries + 7) // 8, "little")[: len(bits)] == bits, "no bit is lost")
+    return True
+
+
+def _bitmaps() -> Iterator[bytes]:
+    yield from (b"", b"\0", b"\5\x1f", b"\5\x20", b"\x09\xff\1", b"\x09\xff", b"\x08\x80")
+
+
 HARNESSES = (
+    Harness("presence", _presence, _bitmaps, 10, None, 34),
     Harness("header", _header, _headers, 130, Form(_open_header, _close_header), 256),
     Harness("container", _container, lambda: vectors().values(), 16, files.FORM, 8192),
 )
