@@ -113,13 +113,32 @@ def _came(artifact: p2uformat.Artifact, tier: str, names: list[str]) -> bool:
         return False
     for name, values in found.items():
         expect(values.tobytes() == together[name].tobytes(), "both ways to read give one answer")
+        _check_rows(artifact, tier, name, values)
     return not refused
 
 
+def _check_rows(
+    artifact: p2uformat.Artifact, tier: str, name: str, values: np.ndarray[Any, Any]
+) -> None:
+    """Read some rows, and in another dtype: they are those of the whole."""
+    info = artifact.info(name)
+    if not info.shape or info.shape != values.shape:
+        return
+    some = artifact.get(name, tier, rows=(0, 1))
+    expect(some.tobytes() == values[:1].tobytes(), "rows are those of the whole")
+    if info.quantizer == "bitplane":
+        other = artifact.get(name, tier, dtype="BF16")
+        part = artifact.get(name, tier, rows=(-1, None), dtype="BF16")
+        expect(part.tobytes() == other[-1:].tobytes(), "and so are rows in another dtype")
+
+
 def _unpacked(data: bytes, known: Any) -> P2UError | None:
-    """Rebuild the source in a folder; nothing lies outside of it, or is left where that failed."""
+    """Rebuild the source, and files of another tier; nothing lies elsewhere or is half-written."""
     place = _folder() / "out"
     try:
+        with contextlib.suppress(P2UError):
+            p2uformat.unpack(data, f"{place}/", tier="q4", dtype="F16", parents=known, threads=1)
+        shutil.rmtree(place, ignore_errors=True)
         p2uformat.unpack(data, f"{place}/", parents=known, threads=1)
     except P2UError as error:
         expect(not place.exists(), "nothing half-written has a name")
