@@ -16,6 +16,7 @@ import numpy as np
 import p2uformat
 from p2uformat.container import Container
 from p2uformat.errors import CorruptData, InvalidArgument, P2UError, StoreUnavailable
+from p2uformat.tensor import numpy_dtype
 from tests.fuzz.parsers import files
 from tests.fuzz.parsers.harness import Harness, expect, room_of_manifest
 from tests.fuzz.parsers.sources import is_sound, parents_of, reference, vectors
@@ -122,8 +123,8 @@ def _check_rows(
 ) -> None:
     """Read some rows, and in another dtype: they are those of the whole."""
     info = artifact.info(name)
-    if not info.shape or info.shape != values.shape:
-        return
+    if not info.shape or numpy_dtype(info.dtype) is None:
+        return  # it has no rows
     some = artifact.get(name, tier, rows=(0, 1))
     expect(some.tobytes() == values[:1].tobytes(), "rows are those of the whole")
     if info.quantizer == "bitplane":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import msgpack
@@ -56,18 +56,20 @@ def parsed(value: Any) -> Block | None:
         number, weights, segment, planes, digits, deltas, base, refinements, exact = value
         fmt = FORMAT_LIST[number]
         lossy = len(digits)
+        pairs = tuple((one, two) for one, two in deltas)
+        numbers = (number, weights, segment, planes, *digits, *chain.from_iterable(pairs))
         fine = (
-            1 <= weights <= _MOST_WEIGHTS
+            all(type(item) is int for item in numbers)
+            and 1 <= weights <= _MOST_WEIGHTS
             and 1 <= segment <= 1 << 19
             and 0 <= 8 * planes <= fmt.mantissa <= 8 * planes + 16
             and 1 <= lossy < MAX_TIERS
             and digits[0] == 0
             and digits[-1] <= MAX_DIGITS
             and all(a < b for a, b in pairwise(digits))
-            and all(0 <= delta <= 255 for pair in deltas for delta in pair)
-            and len(deltas) == lossy == len(refinements) + 1
+            and all(0 <= delta <= 255 for pair in pairs for delta in pair)
+            and len(pairs) == lossy == len(refinements) + 1
         )
-        pairs = tuple((one, two) for one, two in deltas)
         layers = (base, *refinements, exact)
     except (TypeError, ValueError, LookupError):
         return None
