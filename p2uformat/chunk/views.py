@@ -185,7 +185,7 @@ class _Classes:
                 raise LimitExceeded(f"a chunk's member is larger than {MAX_BLOCK_ELEMENTS} weights")
             if unit == 0:
                 raise Malformed("a chunk's member is cut into units of nothing")
-            if axis > 1 or (axis == 1 and weights == 0):
+            if axis > 1:
                 raise Malformed("a chunk's member has an unknown axis")
             if axis == 1 and weights % unit:
                 raise Malformed("a chunk's member cannot be read by columns")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +18,7 @@ from p2uformat.chunk import (
     open_chunk,
 )
 from p2uformat.codec import zstd
+from p2uformat.codec.frame import build_frame
 from p2uformat.errors import CorruptData, LimitExceeded, Malformed, UnsupportedFormat
 from p2uformat.quant.layers import BaseLayer
 
@@ -94,6 +97,14 @@ def test_every_flipped_byte_is_refused_or_decodes() -> None:
         except CorruptData:
             refused += 1
     assert refused > 50
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_member_without_weights_has_any_axis(axis: int) -> None:
+    """Nothing is a matrix of any number of rows (SPEC.md, 7.3)."""
+    row = struct.pack("<IIIIBBH", 0, 0, 0, 5, 0, 4, axis)
+    view = open_chunk(Codec.CLASSES, build_frame(Codec.CLASSES, 1, [row, b"", b"", b"", b""]))
+    assert view.payload(0) == bytes(5)
 
 
 def test_cut_and_lengthened_chunks_are_refused() -> None:
