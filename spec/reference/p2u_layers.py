@@ -194,7 +194,7 @@ def read_chunk(data: bytes, codec: int) -> list[Any]:
             units = list(enumerate(numbers.take(-(-n // unit))))
             need(all(c < len(classes) for _, c in units), "classes: class number out of range")
             symbols = b"".join(classes[c].take(min(unit, n - i * unit)) for i, c in units)
-            symbols = b"".join(symbols[i::unit] for i in range(unit)) if axis else symbols
+            symbols = b"".join(symbols[i::unit] for i in range(min(n, unit))) if axis else symbols
             ks = struct.pack(f"<{segments}H", *(k & 0xFFFF for k in islice(chain, segments)))
             index = list(accumulate(islice(jumps, outliers)))
             need(max(index, default=0) <= n, "classes: outlier index out of range")

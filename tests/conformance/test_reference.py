@@ -2,6 +2,7 @@
 
 import ast
 import re
+import struct
 import sys
 
 import pytest
@@ -58,3 +59,12 @@ def test_has_the_errors_of_the_specification(reference, repository):
 def test_knows_what_a_word_is_worth(reference, dtype, pattern, value):
     layers = sys.modules[reference.Cursor.__module__]
     assert layers.source_value(reference.FLOATS[dtype], pattern) == value
+
+
+def test_is_not_kept_by_units_that_hold_nothing(reference):
+    """A member without weights is divisible by units of any size: none of them is looked for."""
+    layers = sys.modules[reference.Cursor.__module__]
+    row = struct.pack("<IIIIBBH", 0, 0, 0, 0xFFFFFFFF, 0, 4, 1)
+    head = struct.pack("<BBHHH", 3, 0, 1, 5, 0)
+    table = struct.pack("<II", len(row), len(row)) + bytes(8 * 4)
+    assert layers.read_chunk(head + table + row, 3) == [bytes(5)]
