@@ -326,7 +326,8 @@ def _words() -> Iterator[bytes]:
             yield bytes((number, 0, 20, flags, 0, 3)) + bytes(range(64))
 
 
+_FORM = Form(unpacked, packed, mend=mended)
 HARNESSES = (
-    Harness("block", _run, _seeds, 25, Form(unpacked, packed, mend=mended), 2048),
+    Harness("block", _run, _seeds, 25, _FORM, 2048),
     Harness("ladder", _ladder, _words, 5, None, 128),
 )

@@ -17,6 +17,7 @@ from tests.fuzz.parsers import (
     differences,
     heads,
     manifest,
+    rebuilt,
     wire,
     zstd,
 )
@@ -24,6 +25,17 @@ from tests.fuzz.parsers.harness import Harness
 
 HARNESSES: Final[dict[str, Harness]] = {
     harness.name: harness
-    for module in (wire, manifest, container, zstd, chunks, blocks, differences, heads, artifacts)
+    for module in (
+        wire,
+        manifest,
+        container,
+        zstd,
+        chunks,
+        blocks,
+        rebuilt,
+        differences,
+        heads,
+        artifacts,
+    )
     for harness in module.HARNESSES
 }

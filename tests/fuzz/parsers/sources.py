@@ -33,6 +33,7 @@ def _reference() -> Any:
 
 
 reference = _reference()
+reference_layers: Any = import_module("p2u_layers")
 
 
 @cache
