@@ -24,7 +24,7 @@ from p2uformat.ingest import checkpoint, directory, head
 from p2uformat.manifest import content, encoding, records
 from p2uformat.quant import bitplane, layers
 from p2uformat.wire import as_map, canonical, decode
-from tests.fuzz.parsers import corpus, files
+from tests.fuzz.parsers import corpus, files, session
 from tests.fuzz.parsers.harness import FindingError
 from tests.fuzz.parsers.mutate import mutated, stand_in
 from tests.fuzz.parsers.registry import HARNESSES
@@ -248,6 +248,19 @@ def test_a_fault_is_found_kept_and_shown_again(tmp_path):
     again = _run("-m", "tests.fuzz.parsers", "replay", found)
     assert again.returncode == 0, "the library as it is has no such fault"
     assert f"{found} (header): refused" in again.stdout
+
+
+def test_a_finding_is_told_with_its_exception(tmp_path, monkeypatch):
+    """Here an engine that fails stands in for one that finds something."""
+    broken = "print('FindingError: a rule'); import sys; sys.exit('==1== ERROR: target exited')"
+    done = subprocess.run(
+        [sys.executable, "-c", broken], capture_output=True, text=True, check=False
+    )  # fmt: skip
+    monkeypatch.setattr(session, "command", lambda *_: done)
+    result = session.Session(tmp_path / "in", tmp_path / "out", 1).run(HARNESSES["names"], 10)
+    assert result.failed
+    assert result.line().endswith("FINDING")
+    assert result.log.splitlines() == ["FindingError: a rule", "==1== ERROR: target exited"]
 
 
 @fuzzer

@@ -22,6 +22,7 @@ _ROOT = Path(__file__).resolve().parents[3]
 _LIMITS = ("-timeout=25", "-rss_limit_mb=4096", "-print_final_stats=1", "-reload=0")
 # atheris keeps every array that instrumented code compares: processes end before that hurts.
 _LONGEST = 100.0
+_MOST_TOLD = 4000
 _STATUS = re.compile(r"^#(\d+)\s.*?cov: (\d+) ft: (\d+) corp: (\d+)", re.MULTILINE)
 
 
@@ -135,8 +136,15 @@ class Session:
         ran = int(said[-1]) if said else counts[0]
         # Without a single execution nothing was tried, whatever the exit code says.
         failed = done.returncode != 0 or not ran
-        log = done.stderr[-6000:] if failed else ""
+        log = _told(done) if failed else ""
         return Result(harness.name, ran, seconds, *counts[1:], failed=failed, log=log)
+
+
+def _told(done: subprocess.CompletedProcess[str]) -> str:
+    """Return what went wrong: the exception from one stream, libFuzzer's verdict from the other."""
+    noise = ("#", "INFO: ", "WARNING: ")
+    verdict = [line for line in done.stderr.splitlines() if not line.startswith(noise)]
+    return "\n".join((done.stdout[-_MOST_TOLD:].strip(), *verdict))[-2 * _MOST_TOLD :]
 
 
 def command(name: str, *options: str) -> subprocess.CompletedProcess[str]:
