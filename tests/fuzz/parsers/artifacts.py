@@ -25,6 +25,8 @@ _MOST_ELEMENTS = 1 << 14  # of a tensor that is loaded here: time, not memory, i
 _MOST_SLOW = 1 << 11  # of all tensors together, where the slow reader reads
 _MOST_RAW = 1 << 15
 _MOST = 8192
+# Files are written in memory, if that can be: all of them are synced.
+_SHARED = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 @cache
@@ -43,13 +45,6 @@ def parents() -> tuple[p2uformat.Artifact, ...]:
 def _needed(data: bytes) -> tuple[p2uformat.Artifact, ...]:
     """Return the parents, if the file could have any use for them: others are opened alone."""
     return parents() if b"\xaadifference" in data else ()
-
-
-@cache
-def _folder() -> Path:
-    """Return where files are written: in memory, if that can be, since all are synced."""
-    shared = Path("/dev/shm")
-    return Path(tempfile.mkdtemp(prefix="p2u-fuzz-", dir=shared if shared.is_dir() else None))
 
 
 def _artifact(data: bytes) -> bool:
@@ -135,19 +130,21 @@ def _check_rows(
 
 def _unpacked(data: bytes, known: Any) -> P2UError | None:
     """Rebuild the source, and files of another tier; nothing lies elsewhere or is half-written."""
-    place = _folder() / "out"
-    try:
+    with tempfile.TemporaryDirectory(prefix="p2u-fuzz-", dir=_SHARED) as folder:
         with contextlib.suppress(P2UError):
-            p2uformat.unpack(data, f"{place}/", tier="q4", dtype="F16", parents=known, threads=1)
-        shutil.rmtree(place, ignore_errors=True)
-        p2uformat.unpack(data, f"{place}/", parents=known, threads=1)
-    except P2UError as error:
-        expect(not place.exists(), "nothing half-written has a name")
-        return error
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-        left = [path.name for path in _folder().iterdir()]
-        expect(not left, "nothing is left or written elsewhere")
+            rough = f"{folder}/rough/"
+            p2uformat.unpack(data, rough, tier="q4", dtype="F16", parents=known, threads=1)
+        shutil.rmtree(f"{folder}/rough", ignore_errors=True)
+        place = Path(folder, "out")
+        try:
+            p2uformat.unpack(data, f"{place}/", parents=known, threads=1)
+        except P2UError as error:
+            expect(not place.exists(), "nothing half-written has a name")
+            return error
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+            left = [path.name for path in Path(folder).iterdir()]
+            expect(not left, "nothing is left or written elsewhere")
     return None
 
 
