@@ -70,6 +70,7 @@ sanitize: $(VENV)/.test
 	rm -rf $(SANITIZED)
 	P2U_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-lib $(SANITIZED) --build-temp build/sanitized-objects
 	cp -R pyproject.toml tests $(SANITIZED)
+	mkdir -p $(SANITIZED)/spec && cp -R spec/vectors $(SANITIZED)/spec
 	cd $(SANITIZED) && LD_PRELOAD="$(PRELOAD)" PYTHONMALLOC=malloc P2U_SANITIZED="$$PWD" \
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
 		P2U_FUZZ_EXECUTIONS=$(EXECUTIONS) $(abspath $(BIN)/python) -m pytest -p no:cacheprovider \
