@@ -156,8 +156,10 @@ class _Verification:
         misplaced = misplaced_damage(container, chunks)
         damage += [found for _, found in misplaced]
         wrong = {id(chunk) for chunk, _ in misplaced}
-        held = [c for c in chunks if container.held(*c.uses[0]) and id(c) not in wrong]
-        missing = len(chunks) - len(held) - len(misplaced)
+        placed = [chunk for chunk in chunks if id(chunk) not in wrong]
+        # Of one that is listed twice a bitmap may hold the one and not the other: both is said.
+        held = [c for c in placed if any(container.held(*use) for use in c.uses)]
+        missing = sum(not all(container.held(*use) for use in c.uses) for c in placed)
         check = DeepCheck(self._contents, self._last, self._threads) if deep else None
         self._total = sum(chunk.length for chunk in held) + (check.total if check else 0)
         damage += self._scan(held)

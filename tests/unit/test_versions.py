@@ -615,6 +615,25 @@ def test_partial_files(folder, tmp_path):
         p2uformat.open(tmp_path / "long.p2u")
 
 
+def test_a_chunk_that_is_listed_twice_and_held_once_is_missing(tmp_path):
+    """Two tensors share bytes, and the bitmap says so of one of them only."""
+    source = Path(__file__).parents[2] / "spec" / "vectors" / "shared-chunk.p2u"
+    spans = partial(source, tmp_path / "p.p2u", lambda number: True)
+    twice = [number for number, span in enumerate(spans) if spans.count(span) > 1]
+    assert twice
+    data = bytearray((tmp_path / "p.p2u").read_bytes())
+    bits = len(data) - (len(spans) + 7) // 8
+    for number in twice:
+        part = bytes(data)
+        byte = bits + number // 8
+        part = part[:byte] + bytes([part[byte] & ~(1 << number % 8)]) + part[byte + 1 :]
+        report = p2uformat.verify(part, deep=True)
+        assert (report.ok, report.missing_chunks, report.damage) == (False, 1, ())
+        assert report.complete_tiers != ("q4", "q8", "exact")
+        with p2uformat.open(part) as opened:
+            assert opened.complete == report.complete_tiers
+
+
 def test_a_bit_that_lies_is_found(folder, tmp_path):
     """The bitmap is a hint: what it says is there is checked all the same."""
     spans = partial(folder / "1.p2u", tmp_path / "p.p2u", lambda number: False)
