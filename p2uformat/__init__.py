@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from p2uformat.errors import (
+    AccessDenied,
     CorruptData,
     DestinationExists,
     DigestMismatch,
@@ -27,10 +28,13 @@ from p2uformat.errors import (
     P2UError,
     ParentMismatch,
     ParentRequired,
+    RangesIgnored,
     RootMismatch,
+    SourceChanged,
     StoreUnavailable,
     TensorNotFound,
     TierNotFound,
+    TransferFailed,
     UnsupportedFormat,
 )
 
@@ -67,6 +71,7 @@ FORMAT_VERSION: Final = (1, 0)
 
 __all__ = [
     "FORMAT_VERSION",
+    "AccessDenied",
     "Anatomy",
     "Artifact",
     "CorruptData",
@@ -90,7 +95,9 @@ __all__ = [
     "ParentRequired",
     "Part",
     "Progress",
+    "RangesIgnored",
     "RootMismatch",
+    "SourceChanged",
     "StoreUnavailable",
     "Summary",
     "TensorAnatomy",
@@ -100,6 +107,7 @@ __all__ = [
     "TierDiff",
     "TierNotFound",
     "TierSummary",
+    "TransferFailed",
     "UnpackResult",
     "UnsupportedFormat",
     "VerifyReport",

@@ -10,6 +10,10 @@
     │   ├── TensorNotFound
     │   └── TierNotFound
     ├── StoreUnavailable            the outside world failed: permissions, disk full, I/O
+    │   ├── AccessDenied            it is there, but not for us
+    │   └── TransferFailed          a server does not send what was asked for
+    │       ├── RangesIgnored       it sends the whole object instead of a part
+    │       └── SourceChanged       the object was replaced while it was read
     ├── CorruptData                 bytes that are not what they claim to be
     │   ├── DigestMismatch
     │   ├── LimitExceeded
@@ -35,6 +39,7 @@ import os
 from typing import ClassVar, Self
 
 __all__ = [
+    "AccessDenied",
     "CorruptData",
     "DestinationExists",
     "DigestMismatch",
@@ -49,10 +54,13 @@ __all__ = [
     "P2UError",
     "ParentMismatch",
     "ParentRequired",
+    "RangesIgnored",
     "RootMismatch",
+    "SourceChanged",
     "StoreUnavailable",
     "TensorNotFound",
     "TierNotFound",
+    "TransferFailed",
     "UnsupportedFormat",
     "from_os_error",
 ]
@@ -153,6 +161,30 @@ class StoreUnavailable(P2UError):
         super().__init__(message, hint=hint)
         self.path = path
         self.errno = errno
+
+
+class AccessDenied(StoreUnavailable):
+    """Something is there, but may not be read."""
+
+    code: ClassVar[str] = "access-denied"
+
+
+class TransferFailed(StoreUnavailable):
+    """A server, or the way to it, does not give what was asked for, however often it was asked."""
+
+    code: ClassVar[str] = "transfer-failed"
+
+
+class RangesIgnored(TransferFailed):
+    """A server sends whole objects only, and a part was needed."""
+
+    code: ClassVar[str] = "ranges-ignored"
+
+
+class SourceChanged(TransferFailed):
+    """The object that is read is not the one that was opened."""
+
+    code: ClassVar[str] = "source-changed"
 
 
 class CorruptData(P2UError):

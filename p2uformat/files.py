@@ -7,12 +7,15 @@ import mmap
 import os
 import stat
 import threading
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Final
 
 from p2uformat.closing import Closing
 from p2uformat.errors import InvalidArgument, StoreUnavailable, from_os_error
 from p2uformat.native import native_module
+from p2uformat.reading import Piece
 
 __all__ = ["BytesReader", "FileReader", "Window", "path_text"]
 
@@ -103,6 +106,17 @@ class FileReader(Closing):
                 return data
         buffer = bytearray(min(length, max(self.size - offset, 0)))
         return bytes(memoryview(buffer)[: self.readinto(offset, memoryview(buffer))])
+
+    def view(self, offset: int, length: int) -> bytes:
+        """Return the same: what may change on the disk is always a copy."""
+        return self.read(offset, length)
+
+    def ahead(self, limit: int) -> None:
+        """Do nothing: the system reads ahead by itself."""
+
+    def expecting(self, pieces: Iterable[Piece]) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Return a context that does nothing."""
+        return nullcontext()
 
     def readinto(self, offset: int, view: memoryview) -> int:
         """Fill `view` from `offset` on, and return the number of bytes there were."""
@@ -208,8 +222,12 @@ class BytesReader(Closing):
         view[: len(part)] = part
         return len(part)
 
-    def window(self, offset: int, length: int) -> None:
-        """Return nothing: there is no file to map."""
+    def ahead(self, limit: int) -> None:
+        """Do nothing: all is here."""
+
+    def expecting(self, pieces: Iterable[Piece]) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Return a context that does nothing."""
+        return nullcontext()
 
 
 class Window(Closing):

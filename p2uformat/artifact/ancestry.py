@@ -9,7 +9,6 @@ from contextlib import ExitStack, suppress
 from typing import Final
 
 from p2uformat.artifact.contents import Contents, Path
-from p2uformat.artifact.open import Artifact, candidates
 from p2uformat.artifact.options import Policy
 from p2uformat.artifact.parent import Parent
 from p2uformat.errors import InvalidArgument
@@ -21,7 +20,7 @@ _USUAL: Final = ("q4", "q8", "exact")
 
 def open_parent(
     stack: ExitStack,
-    parent: Path | Artifact | None,
+    parent: Sequence[Path | Contents],
     parents: Sequence[Path | Contents],
     target: pathlib.Path,
     *,
@@ -33,8 +32,8 @@ def open_parent(
     ----------
     stack : ExitStack
         Closes what is opened here.
-    parent : path or Artifact, optional
-        The parent.
+    parent : sequence
+        The parent, if there is one.
     parents : sequence
         Where its own parents may be found.
     target : Path
@@ -49,9 +48,9 @@ def open_parent(
     InvalidArgument
         If it stands too deep, or would be replaced.
     """
-    if parent is None:
+    if not parent:
         return None
-    (found,) = candidates(parent)
+    (found,) = parent
     if not isinstance(found, Contents):
         found = stack.enter_context(Contents.open(found, parents))
     if len(found.complete) < len(found.tiers):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -11,13 +10,21 @@ from p2uformat.artifact.catalog import Catalog, parent_required
 from p2uformat.artifact.complete import complete_tiers
 from p2uformat.artifact.read import BlockReader
 from p2uformat.closing import Closing
-from p2uformat.container import Container, attach
+from p2uformat.container import Container, Place, attach
 from p2uformat.digest import to_text
 from p2uformat.errors import Incomplete, Malformed, ParentMismatch, TierNotFound
+from p2uformat.transport import Address, StorageOptions
 
-__all__ = ["Contents", "Path"]
+__all__ = ["Contents", "Path", "placed"]
 
-Path = str | os.PathLike[str] | bytes
+Path = Place
+
+
+def placed(place: Path, options: StorageOptions | None) -> Path:
+    """Return a place together with what is needed to reach it."""
+    if isinstance(place, bytes | Address):
+        return place
+    return Address.of(place, options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from p2uformat.artifact.catalog import (
     parent_required,
     raise_page_damage,
 )
-from p2uformat.artifact.contents import Contents, Path
+from p2uformat.artifact.contents import Contents, Path, placed
 from p2uformat.artifact.difftypes import DiffReport, FileDiff, TensorDiff
 from p2uformat.artifact.distance import Pair, distances
 from p2uformat.artifact.layerdiff import LayerDiff
@@ -22,6 +22,7 @@ from p2uformat.artifact.open import Artifact, Parents, candidates
 from p2uformat.artifact.types import Progress
 from p2uformat.errors import TensorNotFound
 from p2uformat.parallel import worker_count
+from p2uformat.transport import StorageOptions
 
 __all__ = ["checked_contents", "diff"]
 
@@ -38,6 +39,7 @@ def diff(
     parents: Parents = (),
     threads: int | None = None,
     progress: Callback | None = None,
+    storage_options: StorageOptions | None = None,
 ) -> DiffReport:
     """Compare two artifacts, such as two versions of a model.
 
@@ -59,6 +61,8 @@ def diff(
         How many threads to decode on; the processor's by default, at most 8.
     progress : callable, optional
         Called now and then.
+    storage_options : mapping, optional
+        For URLs: credentials, endpoints and the like, as fsspec's file systems take them.
 
     Returns
     -------
@@ -91,15 +95,20 @@ def diff(
     """
     workers = worker_count(threads)
     patterns = (tensors,) if isinstance(tensors, str) else tensors
-    with _both(a, b, candidates(parents)) as (old, new):
+    above = candidates(parents, storage_options)
+    with _both(_placed(a, storage_options), _placed(b, storage_options), above) as (old, new):
         comparison = _Comparison(old, new, patterns)
         report = comparison.report()
         return comparison.measured(report, workers, progress) if errors else report
 
 
+def _placed(source: Source, options: StorageOptions | None) -> Artifact | Path:
+    return source if isinstance(source, Artifact) else placed(source, options)
+
+
 @contextmanager
 def _both(
-    a: Source, b: Source, parents: Sequence[Path | Contents]
+    a: Artifact | Path, b: Artifact | Path, parents: Sequence[Path | Contents]
 ) -> Iterator[tuple[Artifact, Artifact]]:
     """Open what is not open yet, the older one first, which may be a parent of the newer."""
     with ExitStack() as stack:

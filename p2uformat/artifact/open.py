@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from p2uformat.artifact.catalog import StoredTensor
 from p2uformat.artifact.complete import is_complete
-from p2uformat.artifact.contents import Contents, Path
+from p2uformat.artifact.contents import Contents, Path, placed
 from p2uformat.artifact.formats import DTypeLike, converted, float_format, target_format
 from p2uformat.artifact.load import allocate_all, given, load_blocks
 from p2uformat.artifact.rows import allocate, fitting, row_range
@@ -30,6 +30,7 @@ from p2uformat.errors import (
 from p2uformat.floats import FloatFormat
 from p2uformat.parallel import for_each, worker_count
 from p2uformat.tensor import ELEMENT_SIZES
+from p2uformat.transport import Address, StorageOptions
 
 __all__ = ["Artifact", "Parents", "candidates", "open"]
 
@@ -368,12 +369,14 @@ class Artifact(Closing):
         return int(steps.min()), int(steps.max())
 
 
-def candidates(parents: Parents) -> list[Path | Contents]:
+def candidates(parents: Parents, options: StorageOptions | None = None) -> list[Path | Contents]:
     """Return where parents are looked for, as `Contents.open` takes them."""
-    if isinstance(parents, str | bytes | os.PathLike | Artifact):
+    if isinstance(parents, str | bytes | os.PathLike | Address | Artifact):
         parents = (parents,)
     return [
-        item._contents if isinstance(item, Artifact) else item  # noqa: SLF001 - of this module
+        item._contents  # noqa: SLF001 - of this module
+        if isinstance(item, Artifact)
+        else placed(item, options)
         for item in parents
     ]
 
@@ -387,8 +390,12 @@ def open(  # noqa: A001
     *,
     parents: Parents = (),
     threads: int | None = None,
+    storage_options: StorageOptions | None = None,
 ) -> Artifact:
-    """Open a ``.p2u`` file.
+    """Open a ``.p2u`` file, on this machine or behind a URL.
+
+    Of a file behind a URL (``https://``, ``s3://``, ``gs://``, ``az://`` and what else fsspec
+    knows) only what is asked for is read, by ranges, and checked like any other.
 
     A file that is cut off opens as long as its manifest is whole, and one with a damaged page opens
     without the tensors of that page.
@@ -396,12 +403,14 @@ def open(  # noqa: A001
     Parameters
     ----------
     path : str, os.PathLike or bytes
-        The file; or its bytes, which are then read where they are.
+        The file, or its URL; or its bytes, which are then read where they are.
     parents : path, Artifact, or sequence of them
         Where to find the artifact that this one needs, if it is stored as differences, and that
         one's in turn. Open artifacts stay open. What is not needed is not read.
     threads : int, optional
         How many threads to decode large tensors on; the processor's by default, at most 8.
+    storage_options : mapping, optional
+        For URLs: credentials, endpoints and the like, as fsspec's file systems take them.
 
     Raises
     ------
@@ -418,4 +427,6 @@ def open(  # noqa: A001
         opens too, and what needs the parent raises `ParentRequired` when it is read.
     """
     workers = worker_count(threads)
-    return Artifact(Contents.open(path, candidates(parents)), workers)
+    return Artifact(
+        Contents.open(placed(path, storage_options), candidates(parents, storage_options)), workers
+    )

@@ -38,6 +38,7 @@ from p2uformat.ingest import Checkpoint
 from p2uformat.manifest import ContentPage, EncodingPage, assemble, paginate
 from p2uformat.parallel import MOST_ENCODERS, ordered_map, worker_count
 from p2uformat.tensor import geometry
+from p2uformat.transport import StorageOptions
 
 __all__ = ["pack"]
 
@@ -61,6 +62,7 @@ def pack(
     overwrite: bool = False,
     threads: int | None = None,
     progress: ProgressCall = None,
+    storage_options: StorageOptions | None = None,
 ) -> Summary:
     """Pack a checkpoint into one `.p2u` file.
 
@@ -99,6 +101,8 @@ def pack(
         Workers; by default one per core. At most three, which bounds the memory.
     progress : callable, optional
         Called with a `Progress` now and then.
+    storage_options : mapping, optional
+        For URLs of parents: credentials, endpoints and the like, as fsspec's file systems take them.
 
     Returns
     -------
@@ -133,7 +137,9 @@ def pack(
     refuse_taken(os.fspath(target), overwrite=overwrite)
     with ExitStack() as stack:
         differ = not self_contained
-        above = open_parent(stack, parent, candidates(parents), target, differ=differ)
+        others = candidates(parents, storage_options)
+        nearest = () if parent is None else candidates(parent, storage_options)
+        above = open_parent(stack, nearest, others, target, differ=differ)
         policy = parse_policy(ladder_names(tiers, above), base_bits, overrides, sensitivity)
         check_tiers(policy, above)
         checkpoint = stack.enter_context(Checkpoint(source))

@@ -43,6 +43,7 @@ from p2uformat.manifest import (
 from p2uformat.parallel import MOST_ENCODERS, ordered_map, worker_count
 from p2uformat.quant.bitplane import BlockLayers
 from p2uformat.tensor import ELEMENT_SIZES
+from p2uformat.transport import StorageOptions
 
 __all__ = ["squash"]
 
@@ -57,6 +58,7 @@ def squash(
     overwrite: bool = False,
     threads: int | None = None,
     progress: Callback | None = None,
+    storage_options: StorageOptions | None = None,
 ) -> Summary:
     """Write an artifact again so that it needs no parent.
 
@@ -77,6 +79,8 @@ def squash(
         Workers; by default one per core. At most three, which bounds the memory.
     progress : callable, optional
         Called with a `Progress` now and then.
+    storage_options : mapping, optional
+        For URLs: credentials, endpoints and the like, as fsspec's file systems take them.
 
     Returns
     -------
@@ -107,7 +111,7 @@ def squash(
     target = pathlib.Path(os.fsdecode(destination))
     refuse_taken(os.fspath(target), overwrite=overwrite)
     with ExitStack() as stack:
-        contents = _open(stack, source, parents)
+        contents = _open(stack, source, parents, storage_options)
         job = _Squash(contents, progress)
         spools = Spools(len(contents.tiers), target)
         stack.callback(spools.close)
@@ -124,10 +128,15 @@ def squash(
     return Artifact(Contents.of(written), workers).summary
 
 
-def _open(stack: ExitStack, source: Path | Artifact, parents: Parents) -> Contents:
-    (found,) = candidates(source)
+def _open(
+    stack: ExitStack,
+    source: Path | Artifact,
+    parents: Parents,
+    options: StorageOptions | None,
+) -> Contents:
+    (found,) = candidates(source, options)
     if not isinstance(found, Contents):
-        found = stack.enter_context(Contents.open(found, candidates(parents)))
+        found = stack.enter_context(Contents.open(found, candidates(parents, options)))
     if found.orphaned:
         raise parent_required(found.container)
     if len(found.complete) < len(found.tiers):

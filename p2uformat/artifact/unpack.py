@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from p2uformat.artifact.catalog import parent_required
-from p2uformat.artifact.contents import Contents
+from p2uformat.artifact.contents import Contents, placed
 from p2uformat.artifact.formats import float_format
 from p2uformat.artifact.open import Parents, candidates
 from p2uformat.artifact.rebuild import Part, Pool, Row, as_it_was, at_tier, rows_of
@@ -20,6 +20,7 @@ from p2uformat.errors import DestinationExists, InvalidArgument, TensorNotFound
 from p2uformat.files import path_text
 from p2uformat.floats import FloatFormat
 from p2uformat.parallel import worker_count
+from p2uformat.transport import Address, StorageOptions
 
 __all__ = ["unpack"]
 
@@ -37,6 +38,7 @@ def unpack(
     overwrite: bool = False,
     threads: int | None = None,
     progress: Callback | None = None,
+    storage_options: StorageOptions | None = None,
 ) -> UnpackResult:
     """Write a safetensors file, or a folder of files, from a ``.p2u`` file.
 
@@ -47,7 +49,7 @@ def unpack(
     Parameters
     ----------
     source : str, os.PathLike or bytes
-        The ``.p2u`` file, or its bytes.
+        The ``.p2u`` file, its URL, or its bytes.
     destination : str or os.PathLike
         The file to write. A folder if the artifact was made of more than one safetensors file at
         the top of its folder, or if this ends in a path separator; it may be there if it is empty.
@@ -66,6 +68,8 @@ def unpack(
         How many threads to decode on; the processor's by default, at most 8.
     progress : callable, optional
         Called now and then.
+    storage_options : mapping, optional
+        For URLs: credentials, endpoints and the like, as fsspec's file systems take them.
 
     Returns
     -------
@@ -88,7 +92,8 @@ def unpack(
     workers = worker_count(threads)
     target = None if dtype is None else float_format(dtype)
     patterns = _patterns(tensors)
-    with Contents.open(source, candidates(parents)) as contents:
+    place = placed(source, storage_options)
+    with Contents.open(place, candidates(parents, storage_options)) as contents:
         if contents.orphaned:
             raise parent_required(contents.container)
         number = contents.reader.exact if tier is None else contents.tier_number(tier)
@@ -97,8 +102,8 @@ def unpack(
         _refuse_damaged_files(contents)
         if not _is_folder(contents, destination):
             return work.to_file(destination, overwrite=overwrite)
-        if overwrite and not isinstance(source, bytes):
-            _refuse_around(source, destination)
+        if overwrite and not isinstance(place, bytes | Address):
+            _refuse_around(place, destination)
         return work.to_folder(destination, overwrite=overwrite)
 
 

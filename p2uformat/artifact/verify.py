@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from p2uformat.artifact.catalog import parent_required
-from p2uformat.artifact.contents import Contents, trailing_data
+from p2uformat.artifact.contents import Contents, Path, placed, trailing_data
 from p2uformat.artifact.damage import chunk_damage, misplaced_damage
 from p2uformat.artifact.deep import DeepCheck
 from p2uformat.artifact.open import Parents, candidates
@@ -15,6 +15,7 @@ from p2uformat.container import Container, StoredChunk, check_chunks, stored_chu
 from p2uformat.digest import DIGEST_BYTES, from_text, to_text
 from p2uformat.errors import CorruptData, InvalidArgument, RootMismatch
 from p2uformat.parallel import worker_count
+from p2uformat.transport import StorageOptions
 
 __all__ = ["verify"]
 
@@ -30,6 +31,7 @@ def verify(
     parents: Parents = (),
     threads: int | None = None,
     progress: Callback | None = None,
+    storage_options: StorageOptions | None = None,
 ) -> VerifyReport:
     """Check a ``.p2u`` file, and report all damage.
 
@@ -40,7 +42,7 @@ def verify(
     Parameters
     ----------
     path : str, os.PathLike or bytes
-        The file, or its bytes.
+        The file, its URL, or its bytes.
     deep : bool
         Whether to decode.
     tier : str, optional
@@ -55,6 +57,8 @@ def verify(
         How many threads to use; the processor's by default, at most 8.
     progress : callable, optional
         Called now and then.
+    storage_options : mapping, optional
+        For URLs: credentials, endpoints and the like, as fsspec's file systems take them.
 
     Returns
     -------
@@ -79,8 +83,8 @@ def verify(
     workers = worker_count(threads)
     expected = None if expect is None else _digest(expect)
     try:
-        container = Container.open(path)
-        contents = _contents(container, parents)
+        container = Container.open(placed(path, storage_options))
+        contents = _contents(container, candidates(parents, storage_options))
     except CorruptData as error:
         return _unreadable(error)
     with contents:
@@ -93,9 +97,9 @@ def verify(
         )
 
 
-def _contents(container: Container, parents: Parents) -> Contents:
+def _contents(container: Container, parents: Sequence[Path | Contents]) -> Contents:
     try:
-        return Contents.with_parents(container, candidates(parents))
+        return Contents.with_parents(container, parents)
     except BaseException:
         container.close()
         raise

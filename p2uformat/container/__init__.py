@@ -5,7 +5,7 @@ from p2uformat.container.header import HEADER_BYTES, Header
 from p2uformat.container.inherit import attach
 from p2uformat.container.layout import Layout, place
 from p2uformat.container.publish import Output, publish
-from p2uformat.container.reader import Container, Page, TableFault
+from p2uformat.container.reader import Container, Page, Place, TableFault, open_reader
 from p2uformat.container.scan import BadChunk, StoredChunk, check_chunks, stored_chunks
 from p2uformat.container.writer import write_artifact
 
@@ -18,10 +18,12 @@ __all__ = [
     "Layout",
     "Output",
     "Page",
+    "Place",
     "StoredChunk",
     "TableFault",
     "attach",
     "check_chunks",
+    "open_reader",
     "place",
     "publish",
     "publish_folder",

@@ -32,12 +32,16 @@ from p2uformat.manifest import (
     EncodingRoot,
     check_sequence,
 )
+from p2uformat.reading import Reader
+from p2uformat.transport import Address
 
-__all__ = ["Container", "Page", "TableFault"]
+__all__ = ["Container", "Page", "Place", "TableFault", "open_reader"]
 
 _ENTRY_BYTES: Final = 8
 _EMPTY: Final = EncodingPage((), ())
 Room = Callable[[int], memoryview]
+Place = str | os.PathLike[str] | bytes | Address
+"""Where a file is: a path, its bytes, or a URL with what is needed to reach it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ class Container(Closing):
 
     Attributes
     ----------
-    file : FileReader
+    file : Reader
         The file.
     header : Header
         Its first 128 bytes.
@@ -109,7 +113,7 @@ class Container(Closing):
         Which chunks a partial file holds; None for others.
     """
 
-    def __init__(self, file: FileReader | BytesReader) -> None:
+    def __init__(self, file: Reader) -> None:
         self.file = file
         self.pages: tuple[Page, ...] = ()
         self.presence: Presence | None = None
@@ -119,8 +123,8 @@ class Container(Closing):
             raise error.locate(artifact=file.path) from error.__cause__
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str] | bytes) -> Self:
-        """Open a file, or the bytes of one.
+    def open(cls, path: Place) -> Self:
+        """Open a file, the bytes of one, or an object behind a URL.
 
         Raises
         ------
@@ -133,7 +137,7 @@ class Container(Closing):
         CorruptData
             If the header or a root is damaged, or a rule is broken.
         """
-        file = BytesReader(path) if isinstance(path, bytes) else FileReader(path)
+        file = open_reader(path)
         try:
             return cls(file)
         except BaseException:
@@ -201,13 +205,11 @@ class Container(Closing):
             self._check_bounds(offset, entry.length)
             raise Incomplete(f"the chunk at offset {offset} is not here")
         data: bytes | memoryview
-        if isinstance(self.file, BytesReader):
-            data = self.file.view(offset, entry.length)
-        elif room is None:
-            data = self.file.read(offset, entry.length)
-        else:
+        if room is not None and isinstance(self.file, FileReader):
             view = room(entry.length)
             data = view[: self.file.readinto(offset, view)]
+        else:
+            data = self.file.view(offset, entry.length)
         got = digest(data)
         if got != entry.id:
             raise mismatch("chunk", offset, entry.id, got, self.file.path)
@@ -233,6 +235,7 @@ class Container(Closing):
                 f"the manifest has {self.header.manifest_length} bytes, the file {self.file.size}",
                 hint="fetch the rest of the file",
             )
+        self.file.ahead(self.header.manifest_length)
         self._load_roots()
         end = self._load_pages()
         try:
@@ -360,6 +363,20 @@ class Container(Closing):
         if got != expected:
             raise mismatch(region, offset, expected, got, self.file.path)
         return data
+
+
+def open_reader(place: Place) -> Reader:
+    """Open what is at a place."""
+    if isinstance(place, bytes):
+        return BytesReader(place)
+    if not isinstance(place, Address):
+        place = Address.of(place)
+    if isinstance(place, Address):
+        # With an event loop and all: not for files of this machine.
+        from p2uformat.transport.remote import RemoteReader  # noqa: PLC0415
+
+        return RemoteReader(place)
+    return FileReader(place)
 
 
 def mismatch(

@@ -9,8 +9,9 @@ from typing import Final
 
 from p2uformat.container.reader import Container
 from p2uformat.digest import Hasher, digest
-from p2uformat.files import BytesReader, FileReader
+from p2uformat.files import FileReader
 from p2uformat.parallel import ordered_map
+from p2uformat.reading import Piece, Reader
 
 __all__ = ["BadChunk", "StoredChunk", "check_chunks", "stored_chunks"]
 
@@ -75,11 +76,12 @@ def stored_chunks(container: Container, last_tier: int) -> list[StoredChunk]:
 
 
 def check_chunks(
-    file: FileReader | BytesReader, chunks: Sequence[StoredChunk], threads: int
+    file: Reader, chunks: Sequence[StoredChunk], threads: int
 ) -> Iterator[tuple[int, list[BadChunk]]]:
     """Check chunks, and yield for each piece of work its bytes and its bad chunks."""
     scanner = _Scanner(file)
-    return ordered_map(scanner.check, _jobs(chunks, _JOB_BYTES), threads)
+    with file.expecting(Piece(chunk.offset, chunk.length, chunk.id) for chunk in chunks):
+        yield from ordered_map(scanner.check, _jobs(chunks, _JOB_BYTES), threads)
 
 
 def _jobs(chunks: Sequence[StoredChunk], most: int) -> Iterator[list[StoredChunk]]:
@@ -102,7 +104,7 @@ class _Scanner:
     Elsewhere it reads through one buffer per thread. Either way memory does not grow with the file.
     """
 
-    def __init__(self, file: FileReader | BytesReader) -> None:
+    def __init__(self, file: Reader) -> None:
         self._file = file
         self._local = threading.local()
 
@@ -115,8 +117,8 @@ class _Scanner:
     def check(self, job: list[StoredChunk]) -> tuple[int, list[BadChunk]]:
         start = min(chunk.offset for chunk in job)
         end = max(chunk.offset + chunk.length for chunk in job)
-        if isinstance(self._file, BytesReader):
-            return self._check_view(self._file, job)
+        if not isinstance(self._file, FileReader):
+            return self._check_view(job)
         window = self._file.window(start, end - start) if end - start <= 2 * _JOB_BYTES else None
         if window is None:
             return self._check_read(job)
@@ -130,8 +132,13 @@ class _Scanner:
                     bad.append(BadChunk(chunk, got))
         return sum(chunk.length for chunk in job), bad
 
-    def _check_view(self, file: BytesReader, job: list[StoredChunk]) -> tuple[int, list[BadChunk]]:
-        found = [(chunk, digest(file.view(chunk.offset, chunk.length))) for chunk in job]
+    def _readinto(self, offset: int, view: memoryview) -> int:
+        assert isinstance(self._file, FileReader)
+        return self._file.readinto(offset, view)
+
+    def _check_view(self, job: list[StoredChunk]) -> tuple[int, list[BadChunk]]:
+        view = self._file.view
+        found = [(chunk, digest(view(chunk.offset, chunk.length))) for chunk in job]
         bad = [BadChunk(chunk, got) for chunk, got in found if got != chunk.id]
         return sum(chunk.length for chunk in job), bad
 
@@ -156,7 +163,7 @@ class _Scanner:
         start = group[0].offset
         end = max(chunk.offset + chunk.length for chunk in group)
         buffer = self._buffer()[: end - start]
-        there = buffer[: self._file.readinto(start, buffer)]
+        there = buffer[: self._readinto(start, buffer)]
         bad = []
         for chunk in group:
             at = chunk.offset - start
@@ -170,6 +177,6 @@ class _Scanner:
         buffer = self._buffer()
         for at in range(0, chunk.length, _BUFFER_BYTES):
             part = buffer[: min(_BUFFER_BYTES, chunk.length - at)]
-            hasher.update(part[: self._file.readinto(chunk.offset + at, part)])
+            hasher.update(part[: self._readinto(chunk.offset + at, part)])
         got = hasher.digest()
         return [] if got == chunk.id else [BadChunk(chunk, got)]
