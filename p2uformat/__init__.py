@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     )
     from p2uformat.artifact.unpack import unpack
     from p2uformat.artifact.verify import verify
+    from p2uformat.download import FetchPlan, FetchProgress, FetchResult, fetch, plan_fetch
     from p2uformat.kernels import available_kernels, kernels_in_use, use_kernels
 
 __version__: Final = "0.1.0"
@@ -80,6 +81,9 @@ __all__ = [
     "DiffReport",
     "DigestMismatch",
     "Distance",
+    "FetchPlan",
+    "FetchProgress",
+    "FetchResult",
     "FileDiff",
     "FileInfo",
     "Incomplete",
@@ -115,9 +119,11 @@ __all__ = [
     "anatomy",
     "available_kernels",
     "diff",
+    "fetch",
     "kernels_in_use",
     "open",
     "pack",
+    "plan_fetch",
     "squash",
     "unpack",
     "use_kernels",
@@ -129,6 +135,9 @@ _HOMES: Final = {
     "Anatomy": "artifact.anatomytypes",
     "Artifact": "artifact.open",
     "Damage": "artifact.types",
+    "FetchPlan": "download",
+    "FetchProgress": "download",
+    "FetchResult": "download",
     "FileInfo": "artifact.types",
     "DiffReport": "artifact.difftypes",
     "Distance": "artifact.difftypes",
@@ -146,9 +155,11 @@ _HOMES: Final = {
     "anatomy": "artifact.anatomy",
     "available_kernels": "kernels",
     "diff": "artifact.diff",
+    "fetch": "download",
     "kernels_in_use": "kernels",
     "open": "artifact.open",
     "pack": "artifact.pack",
+    "plan_fetch": "download",
     "squash": "artifact.squash",
     "unpack": "artifact.unpack",
     "use_kernels": "kernels",

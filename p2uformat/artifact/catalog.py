@@ -155,6 +155,12 @@ class Catalog:
             self.files[record.path] = file
         return file
 
+    def of(self, record: Record) -> StoredTensor | StoredFile:
+        """Return the tensor or file that a record is of."""
+        if isinstance(record, TensorRecord):
+            return self.tensors[record.name]
+        return self.files[record.path]
+
     def everything(self) -> list[StoredTensor | StoredFile]:
         """Return all tensors, then all files."""
         return [*self.tensors.values(), *self.files.values()]

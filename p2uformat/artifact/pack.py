@@ -102,7 +102,7 @@ def pack(
     progress : callable, optional
         Called with a `Progress` now and then.
     storage_options : mapping, optional
-        For URLs of parents: credentials, endpoints and the like, as fsspec's file systems take them.
+        For URLs: credentials, endpoints and the like, as fsspec's file systems take them.
 
     Returns
     -------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import pathlib
 from collections.abc import Callable, Iterator
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 
 from p2uformat.artifact.bodies import (
     EncodedBlock,
-    fresh_bodies,
     is_alone,
     ladder_digests,
     opaque_body,
@@ -24,9 +22,9 @@ from p2uformat.artifact.encode import Encoder
 from p2uformat.artifact.open import Artifact, Parents, candidates
 from p2uformat.artifact.options import Policy
 from p2uformat.artifact.plan import ALONE
+from p2uformat.artifact.refresh import fresh_block, fresh_ladder
 from p2uformat.artifact.spool import Spools
 from p2uformat.artifact.types import Progress, Summary
-from p2uformat.artifact.undo import block_ladder, block_layers, joined
 from p2uformat.container.publish import refuse_taken
 from p2uformat.container.writer import write_artifact
 from p2uformat.digest import digest
@@ -41,7 +39,6 @@ from p2uformat.manifest import (
     assemble,
 )
 from p2uformat.parallel import MOST_ENCODERS, ordered_map, worker_count
-from p2uformat.quant.bitplane import BlockLayers
 from p2uformat.tensor import ELEMENT_SIZES
 from p2uformat.transport import StorageOptions
 
@@ -201,14 +198,9 @@ class _Squash:
         for page in self._contents.container.pages:
             assert page.content is not None
             for record in page.content.records:
-                stored = self._stored(record)
+                stored = self._contents.catalog.of(record)
                 first = record.first_block
                 yield from (_Job(stored, first + i) for i in range(record.block_count))
-
-    def _stored(self, record: Record) -> StoredTensor | StoredFile:
-        if isinstance(record, TensorRecord):
-            return self._contents.catalog.tensors[record.name]
-        return self._contents.catalog.files[record.path]
 
     def _kind(self, record: Record) -> tuple[object, ...]:
         """Return what blocks have in common that may share places and chunks."""
@@ -231,22 +223,14 @@ class _Squash:
         return whole_block(data, digest(data), body, alone=alone or is_alone(data))
 
     def _ladder(self, stored: StoredTensor, block: int, *, alone: bool) -> EncodedBlock:
-        reader = self._contents.reader
-        parts = block_layers(reader, stored, block, reader.exact)
-        ladder = block_ladder(reader, stored, block, parts[: reader.exact])
-        with reader.located(stored, 0, block):
-            ladder.base.check()
-        with reader.located(stored, reader.exact, block):
-            exact = ladder.exact_sections(joined(parts[reader.exact]))
-        digits = tuple(bytes(payload) for payload in ladder.digits)
-        layers = BlockLayers(ladder.base, digits, exact, (), {})
+        spec = self._contents.reader.spec(stored, block)
+        layers = fresh_ladder(self._contents.reader, stored, block)
         digests = ladder_digests(layers)
         for layer, got in enumerate(digests):
             self._check(stored, layer, block, got)
-        row = math.prod(stored.record.shape[1:]) if len(stored.record.shape) > 1 else 1
-        bodies = fresh_bodies(layers, row, ladder.spec.planes)
-        weights = ladder.spec.weights
-        return placed_block(digests, bodies, None, weights, alone=alone or weights >= ALONE)
+        bodies = fresh_block(layers, stored, spec.planes)
+        alone = alone or spec.weights >= ALONE
+        return placed_block(digests, bodies, None, spec.weights, alone=alone)
 
     def _check(self, stored: StoredTensor | StoredFile, layer: int, block: int, got: bytes) -> None:
         expected = stored.digest(layer, block)

@@ -17,7 +17,7 @@ from p2uformat.errors import CorruptData, InvalidArgument, RootMismatch
 from p2uformat.parallel import worker_count
 from p2uformat.transport import StorageOptions
 
-__all__ = ["verify"]
+__all__ = ["compare_root", "expected_root", "verify"]
 
 Callback = Callable[[Progress], None]
 
@@ -81,14 +81,14 @@ def verify(
         If the parent is not the one that is needed, or there is none and `deep` needs it.
     """
     workers = worker_count(threads)
-    expected = None if expect is None else _digest(expect)
+    expected = None if expect is None else expected_root(expect)
     try:
         container = Container.open(placed(path, storage_options))
         contents = _contents(container, candidates(parents, storage_options))
     except CorruptData as error:
         return _unreadable(error)
     with contents:
-        _compare_root(contents.container, expected)
+        compare_root(contents.container, expected)
         if deep and contents.orphaned:
             raise parent_required(contents.container)
         last = contents.reader.exact if tier is None else contents.tier_number(tier)
@@ -105,7 +105,14 @@ def _contents(container: Container, parents: Sequence[Path | Contents]) -> Conte
         raise
 
 
-def _digest(expect: str | bytes) -> bytes:
+def expected_root(expect: str | bytes) -> bytes:
+    """Return a content root that a caller spelled or gave.
+
+    Raises
+    ------
+    InvalidArgument
+        If it is none.
+    """
     if isinstance(expect, str):
         return from_text(expect)
     if len(expect) != DIGEST_BYTES:
@@ -126,7 +133,8 @@ def _unreadable(error: CorruptData) -> VerifyReport:
     )
 
 
-def _compare_root(container: Container, expected: bytes | None) -> None:
+def compare_root(container: Container, expected: bytes | None) -> None:
+    """Raise `RootMismatch` if a container has another content root than the one expected."""
     got = container.header.content_root
     if expected is not None and expected != got:
         raise RootMismatch(

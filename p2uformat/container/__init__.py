@@ -4,6 +4,7 @@ from p2uformat.container.folder import Folder, publish_folder
 from p2uformat.container.header import HEADER_BYTES, Header
 from p2uformat.container.inherit import attach
 from p2uformat.container.layout import Layout, place
+from p2uformat.container.partial import PartialFile
 from p2uformat.container.publish import Output, publish
 from p2uformat.container.reader import Container, Page, Place, TableFault, open_reader
 from p2uformat.container.scan import BadChunk, StoredChunk, check_chunks, stored_chunks
@@ -18,6 +19,7 @@ __all__ = [
     "Layout",
     "Output",
     "Page",
+    "PartialFile",
     "Place",
     "StoredChunk",
     "TableFault",

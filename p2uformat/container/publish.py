@@ -55,6 +55,19 @@ class Output:
         except OSError as error:
             raise from_os_error(error, "write", self.destination) from error
 
+    def extend(self, length: int) -> None:
+        """Lengthen the file to `length` bytes; what was not written takes no space, where possible.
+
+        Raises
+        ------
+        StoreUnavailable
+            If the system refuses.
+        """
+        try:
+            os.ftruncate(self._descriptor, length)
+        except OSError as error:
+            raise from_os_error(error, "write", self.destination) from error
+
     def reader(self) -> FileReader:
         """Return a reader of what was written so far."""
         return FileReader(self.destination, self._descriptor)

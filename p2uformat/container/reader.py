@@ -176,6 +176,10 @@ class Container(Closing):
             return False
         return self.offsets[page][index] + self.entry(page, index).length <= self.size
 
+    def entry_number(self, page: int, index: int) -> int:
+        """Return the number of a chunk in the location table."""
+        return self._firsts[page] + index
+
     @property
     def whole(self) -> bool:
         """Whether all chunks are here, as far as can be told without reading them."""

@@ -77,7 +77,6 @@ class RemoteReader(Closing):
         self.ranges = begun.ranges
         self._first = memoryview(begun.data)
         self._limit = 0
-        self._window = 0, memoryview(b"")
         self._ahead: list[ReadAhead] = []
         self._lock = threading.Lock()
         self._pid = os.getpid()
@@ -85,7 +84,7 @@ class RemoteReader(Closing):
 
     @property
     def first(self) -> memoryview:
-        """The bytes at its start that came with the answer to the first request."""
+        """The bytes at its start that are kept: what came first, and the manifest."""
         return self._first
 
     def close(self) -> None:
@@ -158,13 +157,11 @@ class RemoteReader(Closing):
     def _sequential(self, offset: int, length: int) -> memoryview:
         """Read in large steps what is read in small ones."""
         with self._lock:
-            start, data = self._window
-            if not start <= offset <= offset + length <= start + len(data):
-                most = max(length, SPAN_BYTES)
-                data = self._directly(offset, min(most, self._limit - offset))
-                start = offset
-                self._window = start, data
-        return data[offset - start : offset - start + length]
+            end = len(self._first)
+            if offset + length > end:
+                stop = min(max(offset + length, end + SPAN_BYTES), self._limit)
+                self._first = memoryview(bytes(self._first) + self._directly(end, stop - end))
+        return self._first[offset : offset + length]
 
     def _directly(self, offset: int, length: int) -> memoryview:
         if not self.ranges:

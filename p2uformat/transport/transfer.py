@@ -41,18 +41,20 @@ class Transferred:
         Bytes of pieces that are not complete.
     retries : int
         Requests that had to be sent again.
-    damaged : list of Piece
-        Those that came with other digests however often they were asked for.
+    damaged : list of (Piece, bytes)
+        Those that came with other digests however often they were asked for, and one of these.
     """
 
     verified: int = 0
     underway: int = 0
     retries: int = 0
-    damaged: list[Piece] = field(default_factory=list)
+    damaged: list[tuple[Piece, bytes]] = field(default_factory=list)
 
 
 class _Mismatch(Exception):  # noqa: N818 - goes from one function to its caller
-    pass
+    def __init__(self, got: bytes) -> None:
+        super().__init__()
+        self.got = got
 
 
 class _Part:
@@ -168,8 +170,8 @@ class Transfer:
                     raise Fault("the answer ended early")
             except Fault as fault:
                 await self._again(fault, attempts)
-            except _Mismatch:
-                await self._mismatched(part)
+            except _Mismatch as mismatch:
+                await self._mismatched(part, mismatch.got)
             self.state.underway -= part.filled
             part.drop()
         return self.state
@@ -209,8 +211,8 @@ class Transfer:
                 await self._cut(part, stream, start, attempts)
         except Fault as fault:
             await self._again(fault, attempts)
-        except _Mismatch:
-            await self._mismatched(part)
+        except _Mismatch as mismatch:
+            await self._mismatched(part, mismatch.got)
 
     async def _rest(self) -> None:
         """Wait while the server asked for it."""
@@ -257,18 +259,20 @@ class Transfer:
         self.state.underway -= part.filled
         room = part.drop()
         loop = asyncio.get_running_loop()
-        if not await loop.run_in_executor(None, self._deliver, piece, room):
-            raise _Mismatch
+        got = await loop.run_in_executor(None, self._deliver, piece, room)
+        if piece.id is not None and got != piece.id:
+            raise _Mismatch(got)
         part.pieces.popleft()
         self.state.verified += piece.length
 
-    def _deliver(self, piece: Piece, room: bytearray) -> bool:
-        if piece.id is not None and digest(room) != piece.id:
-            return False
-        self._sink(piece, memoryview(room))
-        return True
+    def _deliver(self, piece: Piece, room: bytearray) -> bytes:
+        """Hand a piece on if its digest is right, and return that."""
+        got = b"" if piece.id is None else digest(room)
+        if piece.id is None or got == piece.id:
+            self._sink(piece, memoryview(room))
+        return got
 
-    async def _mismatched(self, part: _Part) -> None:
+    async def _mismatched(self, part: _Part, got: bytes) -> None:
         """Ask again for a piece that came with another digest, or leave it out."""
         piece = part.pieces[0]
         self._mismatches[piece.offset] += 1
@@ -276,7 +280,7 @@ class Transfer:
         if self._mismatches[piece.offset] > 1:
             await self._refuse_changed()
         if self._mismatches[piece.offset] >= _MISMATCHES:
-            self.state.damaged.append(piece)
+            self.state.damaged.append((piece, got))
             part.pieces.popleft()
 
     async def _refuse_changed(self) -> None:

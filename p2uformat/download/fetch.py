@@ -1,0 +1,186 @@
+"""One fetch, from opening the source to saying what the file holds now."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from p2uformat.artifact.contents import Contents, placed, trailing_data
+from p2uformat.artifact.open import Parents, candidates
+from p2uformat.artifact.types import Progress
+from p2uformat.artifact.verify import compare_root, expected_root
+from p2uformat.container import Container, open_reader
+from p2uformat.download.job import FetchJob
+from p2uformat.download.seeds import Seeds
+from p2uformat.download.selection import Rows, Selection
+from p2uformat.download.types import FetchPlan, FetchResult
+from p2uformat.files import path_text
+from p2uformat.parallel import worker_count
+from p2uformat.transport import Address, Policy, StorageOptions
+from p2uformat.transport.remote import RemoteReader
+
+__all__ = ["fetch", "plan_fetch"]
+
+Callback = Callable[[Progress], None]
+
+
+def fetch(
+    source: str | os.PathLike[str] | bytes,
+    destination: str | os.PathLike[str],
+    *,
+    tier: str | None = None,
+    tensors: str | Sequence[str] | None = None,
+    rows: Rows | None = None,
+    seeds: Parents = (),
+    parents: Parents = (),
+    expect: str | bytes | None = None,
+    connections: int | None = None,
+    timeout: float | None = None,
+    threads: int | None = None,
+    storage_options: StorageOptions | None = None,
+    progress: Callback | None = None,
+) -> FetchResult:
+    """Bring an artifact, or a part of it, to a file of this machine.
+
+    Every chunk is checked before it is written. Whatever ends a fetch, even the end of the
+    process, the next one goes on from there; several may fill one file at once. A file that holds
+    a part is an artifact like any other, says what it holds, and takes more later: only what it
+    lacks is moved. Once it holds everything it is, byte for byte, the file at the source.
+
+    Parameters
+    ----------
+    source : str, os.PathLike or bytes
+        The artifact: a URL (``https://``, ``s3://``, ``gs://``, ``az://`` and what else fsspec
+        knows), a path, or its bytes.
+    destination : str or os.PathLike
+        The file. If it is there it must be of the same artifact.
+    tier : str, optional
+        Up to which tier; all of it by default.
+    tensors : str or sequence of str, optional
+        Patterns as in a shell, case kept: only tensors whose names match one.
+    rows : slice or tuple of int, optional
+        Of these, only a range of the first axis, as Python slices do it; blocks are never cut.
+    seeds : path, Artifact, or sequence of them
+        Artifacts at hand that may have some of the chunks, or what these can be made of: other
+        versions, for example.
+    parents : path, Artifact, or sequence of them
+        Where to find what the seeds need, as in `open`.
+    expect : str or bytes, optional
+        The content root that the artifact must have. Only with it is it proven to be the one meant.
+    connections : int, optional
+        Requests at once. By default 8 to begin with, then 4 to 64, as the line answers.
+    timeout : float, optional
+        Seconds without a byte after which a connection is opened anew; 30 by default. After four
+        times as long without any, the fetch fails.
+    threads : int, optional
+        How many threads to check and rebuild chunks on; the processor's by default, at most 8.
+    storage_options : mapping, optional
+        For URLs: credentials, endpoints and the like, as fsspec's file systems take them.
+    progress : callable, optional
+        Called with a `FetchProgress` several times a second during the transfer, and with a
+        `Progress` while what is here is checked before.
+
+    Returns
+    -------
+    FetchResult
+        What was done, and what the file holds now.
+
+    Raises
+    ------
+    RootMismatch
+        If the content root is not the expected one. Nothing is written then.
+    DestinationExists
+        If the destination is something else.
+    TensorNotFound, TierNotFound
+        If a pattern matches nothing, or there is no such tier.
+    Incomplete
+        If the source does not hold all that is wanted; what it holds is fetched before.
+    CorruptData
+        If the source is damaged; the error says where. All other chunks are fetched before.
+    NotFound, AccessDenied, TransferFailed
+        If the source cannot be reached, or not any more. What was verified is kept.
+    StoreUnavailable
+        If the destination cannot be written, because the disk is full for example.
+
+    Examples
+    --------
+    >>> import numpy, tempfile, p2uformat
+    >>> folder = tempfile.mkdtemp()
+    >>> weights = numpy.random.default_rng(0).standard_normal((256, 64), numpy.float32)
+    >>> summary = p2uformat.pack({"w": weights}, folder + "/m.p2u")
+    >>> small = p2uformat.fetch(f"file://{folder}/m.p2u", folder + "/mine.p2u", tier="q4")
+    >>> small.complete, small.whole
+    (('q4',), False)
+    >>> rest = p2uformat.fetch(f"file://{folder}/m.p2u", folder + "/mine.p2u")
+    >>> rest.whole, rest.present == small.total
+    (True, True)
+    """
+    policy = Policy.chosen(connections, timeout)
+    workers = worker_count(threads)
+    with _opened(source, storage_options, expect, policy) as contents:
+        selection = _selection(contents, tier, tensors, rows)
+        job = FetchJob(contents, selection, path_text(destination), policy, workers, progress)
+        near = candidates(seeds, storage_options)
+        with Seeds(near, candidates(parents, storage_options)) as known:
+            return job.run(known, authenticated=expect is not None)
+
+
+def plan_fetch(
+    source: str | os.PathLike[str] | bytes,
+    destination: str | os.PathLike[str],
+    *,
+    tier: str | None = None,
+    tensors: str | Sequence[str] | None = None,
+    rows: Rows | None = None,
+    seeds: Parents = (),
+    parents: Parents = (),
+    expect: str | bytes | None = None,
+    threads: int | None = None,
+    storage_options: StorageOptions | None = None,
+    progress: Callback | None = None,
+) -> FetchPlan:
+    """Return what `fetch` would do; parameters and errors are its.
+
+    The source's manifest is read, and what the destination holds is checked. Nothing is written.
+    """
+    workers = worker_count(threads)
+    with _opened(source, storage_options, expect, Policy()) as contents:
+        selection = _selection(contents, tier, tensors, rows)
+        job = FetchJob(contents, selection, path_text(destination), Policy(), workers, progress)
+        near = candidates(seeds, storage_options)
+        with Seeds(near, candidates(parents, storage_options)) as known:
+            return job.plan_only(known)
+
+
+@contextmanager
+def _opened(
+    source: str | os.PathLike[str] | bytes,
+    options: StorageOptions | None,
+    expect: str | bytes | None,
+    policy: Policy,
+) -> Iterator[Contents]:
+    """Open the source, see that it is the one meant, and that its manifest is sound."""
+    expected = None if expect is None else expected_root(expect)
+    place = placed(source, options)
+    file = RemoteReader(place, policy) if isinstance(place, Address) else open_reader(place)
+    try:
+        container = Container(file)
+        compare_root(container, expected)
+        if container.trailing:
+            raise trailing_data(container)
+        for page in container.pages:
+            for damage in page.damage:
+                raise damage
+        # The parent is no matter of what the file itself holds.
+        yield Contents.of(container)
+    finally:
+        file.close()
+
+
+def _selection(
+    contents: Contents, tier: str | None, tensors: str | Sequence[str] | None, rows: Rows | None
+) -> Selection:
+    number = contents.reader.exact if tier is None else contents.tier_number(tier)
+    patterns = (tensors,) if isinstance(tensors, str) else tensors
+    return Selection(number, None if patterns is None else tuple(patterns), rows)
