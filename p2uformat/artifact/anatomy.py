@@ -23,6 +23,7 @@ from p2uformat.chunk import Codec
 from p2uformat.codec.frame import Frame, parse_frame
 from p2uformat.container import StoredChunk, stored_chunks
 from p2uformat.parallel import ordered_map, worker_count
+from p2uformat.reading import Piece
 
 __all__ = ["anatomy"]
 
@@ -139,11 +140,13 @@ class _Dissection:
         found: list[_Kinds] = [Counter() for _ in container.tiers]
         chunks = stored_chunks(container, self._contents.reader.exact)
         done, total = 0, sum(chunk.length for chunk in chunks)
-        for chunk, kinds in ordered_map(self._dissect, chunks, self._threads):
-            found[container.entry(*chunk.uses[0]).tier] += kinds
-            done += chunk.length
-            if self._progress is not None:
-                self._progress(Progress("dissect", done, total))
+        pieces = (Piece(chunk.offset, chunk.length, chunk.id) for chunk in chunks)
+        with container.file.expecting(pieces):
+            for chunk, kinds in ordered_map(self._dissect, chunks, self._threads):
+                found[container.entry(*chunk.uses[0]).tier] += kinds
+                done += chunk.length
+                if self._progress is not None:
+                    self._progress(Progress("dissect", done, total))
         return found
 
     def _dissect(self, chunk: StoredChunk) -> tuple[StoredChunk, _Kinds]:

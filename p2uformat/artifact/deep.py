@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from p2uformat.artifact.ahead import expecting
 from p2uformat.artifact.blockcheck import BlockCheck, BlockResult, Finding, Stage
 from p2uformat.artifact.catalog import StoredFile, StoredTensor
 from p2uformat.artifact.contents import Contents
@@ -99,14 +100,16 @@ class DeepCheck:
         """Check, and return all damage that chunk ids do not show, in SPEC.md's order."""
         steps: dict[str, int] = {}
         files = [_FileCheck(f) for f in self._contents.catalog.files.values() if f in self._scope]
-        jobs = self._jobs(files)
-        for job, result in ordered_map(self._run, jobs, self._threads):
-            self._findings += () if job.again else map(self._named(job), result.findings)
-            if job.file is not None:
-                job.file.add(result)
-            if result.step is not None and job.stored.name is not None:
-                steps[job.stored.name] = max(result.step, steps.get(job.stored.name, result.step))
-            advance(_source_bytes(job))
+        wanted = ((job.stored, job.block, self._last) for job in self._jobs(files))
+        with expecting(self._contents.reader, wanted):
+            for job, result in ordered_map(self._run, self._jobs(files), self._threads):
+                self._findings += () if job.again else map(self._named(job), result.findings)
+                if job.file is not None:
+                    job.file.add(result)
+                name = job.stored.name
+                if result.step is not None and name is not None:
+                    steps[name] = max(result.step, steps.get(name, result.step))
+                advance(_source_bytes(job))
         for file in files if self._exact else ():
             self._findings += file.findings()
         for name, step in steps.items():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from p2uformat.artifact.ahead import expecting
 from p2uformat.artifact.catalog import StoredTensor
 from p2uformat.artifact.contents import Contents
 from p2uformat.artifact.difftypes import Distance
@@ -92,11 +94,16 @@ def distances(
         right = _decoded(b, pair.b, block, tiers[1])
         return pair, len(left), _compare(pair.b, left, right)
 
-    for pair, size, part in ordered_map(run, _jobs(pairs), threads):
-        sums[pair.b.record.name] += part
-        done += size
-        if progress is not None:
-            progress(Progress("compare", done, total))
+    with ExitStack() as stack:
+        old = ((pair.a, block, tiers[0]) for pair, block in _jobs(pairs))
+        new = ((pair.b, block, tiers[1]) for pair, block in _jobs(pairs))
+        stack.enter_context(expecting(a.reader, old))
+        stack.enter_context(expecting(b.reader, new))
+        for pair, size, part in ordered_map(run, _jobs(pairs), threads):
+            sums[pair.b.record.name] += part
+            done += size
+            if progress is not None:
+                progress(Progress("compare", done, total))
     return {pair.b.record.name: _distance(pair, sums[pair.b.record.name]) for pair in pairs}
 
 

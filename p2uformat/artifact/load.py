@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from p2uformat.artifact.ahead import expecting
 from p2uformat.artifact.catalog import StoredTensor
 from p2uformat.artifact.read import BlockReader
 from p2uformat.artifact.rows import allocate, fitting, row_range
@@ -120,4 +121,5 @@ def load_blocks(
             stored, block, tier, target, flats[number][start * size : stop * size], warm=warm
         )
 
-    for_each(fill, jobs(), threads)
+    with expecting(reader, ((tensors[number], block, tier) for number, block in jobs())):
+        for_each(fill, jobs(), threads)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from p2uformat.artifact.ahead import expecting
 from p2uformat.artifact.catalog import StoredTensor
 from p2uformat.artifact.complete import is_complete
 from p2uformat.artifact.contents import Contents, Path, placed
@@ -320,7 +321,8 @@ class Artifact(Closing):
             part[:] = whole[(low - first) * size : (high - first) * size]
 
         blocks = stored.geometry.blocks_for(start, stop)
-        for_each(fill, blocks, min(self._threads, max(len(blocks), 1)))
+        with expecting(reader, ((stored, block, tier) for block in blocks)):
+            for_each(fill, blocks, min(self._threads, max(len(blocks), 1)))
 
     def _check_part(self, stored: StoredTensor, tier: int) -> None:
         own = stored.record.layer_tier(0)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from p2uformat.artifact.ahead import expecting
 from p2uformat.artifact.catalog import StoredTensor
 from p2uformat.artifact.complete import is_complete
 from p2uformat.artifact.contents import Contents
@@ -206,14 +207,18 @@ class Pool:
             append(piece)
         jobs = (
             _Job(stored, block, converted(stored, part.target))
-            for stored in part.tensors
-            for block in range(stored.blocks)
+            for stored, block, _ in self._blocks(part)
         )
-        for values in ordered_map(self._decode, jobs, self.threads):
-            append(values.data)
-            self._release(values)
+        with expecting(self.contents.reader, self._blocks(part)):
+            for values in ordered_map(self._decode, jobs, self.threads):
+                append(values.data)
+                self._release(values)
         if part.source is not None:
             self._compare(part.source, hasher.digest())
+
+    def _blocks(self, part: Part) -> Iterator[tuple[StoredTensor, int, int]]:
+        for stored in part.tensors:
+            yield from ((stored, block, self.tier) for block in range(stored.blocks))
 
     def _start(self, part: Part) -> Iterable[Buffer]:
         if part.source is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from p2uformat.artifact.ahead import expecting
 from p2uformat.artifact.bodies import (
     EncodedBlock,
     is_alone,
@@ -185,13 +186,15 @@ class _Squash:
         encoder = Encoder(Policy(tiers, 0.0, 0, (), None), spools, threads)
         total = sum(_weight(stored) for stored in self._contents.catalog.everything())
         done = 0
-        blocks = ordered_map(self._encode, self._jobs(), threads)
-        for page in self._contents.container.pages:
-            assert page.content is not None
-            kinds = [(record, self._kind(record)) for record in page.content.records]
-            for weight in encoder.stored(kinds, blocks):
-                done += weight
-                self.note("encode", done, total)
+        reader = self._contents.reader
+        with expecting(reader, ((job.stored, job.block, reader.exact) for job in self._jobs())):
+            blocks = ordered_map(self._encode, self._jobs(), threads)
+            for page in self._contents.container.pages:
+                assert page.content is not None
+                kinds = [(record, self._kind(record)) for record in page.content.records]
+                for weight in encoder.stored(kinds, blocks):
+                    done += weight
+                    self.note("encode", done, total)
         return encoder.finish()
 
     def _jobs(self) -> Iterator[_Job]:

@@ -15,8 +15,10 @@ from p2uformat.download.job import FetchJob
 from p2uformat.download.seeds import Seeds
 from p2uformat.download.selection import Rows, Selection
 from p2uformat.download.types import FetchPlan, FetchResult
+from p2uformat.errors import P2UError
 from p2uformat.files import path_text
 from p2uformat.parallel import worker_count
+from p2uformat.reading import Reader
 from p2uformat.transport import Address, Policy, StorageOptions
 from p2uformat.transport.remote import RemoteReader
 
@@ -118,9 +120,10 @@ def fetch(
     """
     policy = Policy.chosen(connections, timeout)
     workers = worker_count(threads)
-    with _opened(source, storage_options, expect, policy) as contents:
+    here = path_text(destination)
+    with _opened(source, storage_options, expect, policy, here) as contents:
         selection = _selection(contents, tier, tensors, rows)
-        job = FetchJob(contents, selection, path_text(destination), policy, workers, progress)
+        job = FetchJob(contents, selection, here, policy, workers, progress)
         near = candidates(seeds, storage_options)
         with Seeds(near, candidates(parents, storage_options)) as known:
             return job.run(known, authenticated=expect is not None)
@@ -145,9 +148,10 @@ def plan_fetch(
     The source's manifest is read, and what the destination holds is checked. Nothing is written.
     """
     workers = worker_count(threads)
-    with _opened(source, storage_options, expect, Policy()) as contents:
+    here = path_text(destination)
+    with _opened(source, storage_options, expect, Policy(), here) as contents:
         selection = _selection(contents, tier, tensors, rows)
-        job = FetchJob(contents, selection, path_text(destination), Policy(), workers, progress)
+        job = FetchJob(contents, selection, here, Policy(), workers, progress)
         near = candidates(seeds, storage_options)
         with Seeds(near, candidates(parents, storage_options)) as known:
             return job.plan_only(known)
@@ -159,11 +163,15 @@ def _opened(
     options: StorageOptions | None,
     expect: str | bytes | None,
     policy: Policy,
+    destination: str,
 ) -> Iterator[Contents]:
     """Open the source, see that it is the one meant, and that its manifest is sound."""
     expected = None if expect is None else expected_root(expect)
     place = placed(source, options)
-    file = RemoteReader(place, policy) if isinstance(place, Address) else open_reader(place)
+    if isinstance(place, Address):
+        file: Reader = RemoteReader(place, policy, _manifest(destination))
+    else:
+        file = open_reader(place)
     try:
         container = Container(file)
         compare_root(container, expected)
@@ -176,6 +184,17 @@ def _opened(
         yield Contents.of(container)
     finally:
         file.close()
+
+
+def _manifest(path: str) -> bytes:
+    """Return the manifest of a file that may hold a part already; nothing if there is none."""
+    try:
+        with Container.open(path) as container:
+            if any(page.damage for page in container.pages):
+                return b""
+            return container.file.read(0, container.header.manifest_length)
+    except P2UError:
+        return b""
 
 
 def _selection(

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import Final
 
 from p2uformat.closing import Closing
@@ -26,8 +27,10 @@ from p2uformat.transport.transfer import Transfer
 
 __all__ = ["RemoteReader", "source_of"]
 
-# Enough for the manifest of a model of a hundred million weights; more of it is weights to come.
-FIRST_BYTES: Final = 1 << 18
+# The manifest of a small model; of a larger one the rest comes with the second request.
+FIRST_BYTES: Final = 1 << 16
+HEAD_BYTES: Final = 128
+_NAMED: Final = slice(16, 112)  # of a p2u file: its roots and lengths, beside flag and check
 
 
 def source_of(address: Address, policy: Policy) -> Source:
@@ -48,6 +51,8 @@ class RemoteReader(Closing):
         The object.
     policy : Policy, optional
         How patient and greedy to be.
+    known : bytes
+        The manifest of a file at hand: if this is of the same artifact, it is not read again.
 
     Attributes
     ----------
@@ -68,11 +73,13 @@ class RemoteReader(Closing):
         If its protocol is not known here.
     """
 
-    def __init__(self, address: Address, policy: Policy | None = None) -> None:
+    def __init__(self, address: Address, policy: Policy | None = None, known: bytes = b"") -> None:
         self.policy = policy or Policy()
         self.source = source_of(address, self.policy)
         self.path = address.name
-        begun = run(self._begin(FIRST_BYTES))
+        begun = run(self._begin(HEAD_BYTES if known else FIRST_BYTES))
+        if known and begun.data[_NAMED] == known[_NAMED]:
+            begun = replace(begun, data=begun.data[:HEAD_BYTES] + known[HEAD_BYTES:])
         self.size = begun.total
         self.ranges = begun.ranges
         self._first = memoryview(begun.data)
