@@ -67,7 +67,7 @@ _RANDOM: Final = re.compile(r"random\((0(?:\.\d{1,9})?|1(?:\.0{1,9})?),")
 _SEED: Final = re.compile(r",seed=(\d{1,9})")
 _TIMES: Final = re.compile(r"\*(0*[1-9]\d{0,8})")
 _WORD: Final = re.compile(r"[^\s;&]*")
-_AFTER_STEP: Final = re.compile(r"\s|;|\*|\.\.\.|$")
+_AFTER_STEP: Final = re.compile(r"\s|;|\.\.\.|$")
 
 
 @dataclass(frozen=True, slots=True)
