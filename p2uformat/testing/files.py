@@ -18,6 +18,8 @@ from p2uformat.testing.source import Entity, FileSource, MemorySource
 __all__ = ["Files", "FolderFiles", "MemoryFiles", "files_of"]
 
 _A_DAY: Final = 86400
+# Windows would turn line ends.
+_BINARY: Final[int] = getattr(os, "O_BINARY", 0)
 
 
 class Files(Protocol):
@@ -77,7 +79,7 @@ class FolderFiles:
     def find(self, name: str) -> Entity | None:
         """Return the file as it is now, opened."""
         try:
-            descriptor = os.open(self._path(name), os.O_RDONLY)
+            descriptor = os.open(self._path(name), os.O_RDONLY | _BINARY)
         except (InvalidArgument, OSError, ValueError):
             return None
         facts = os.fstat(descriptor)

@@ -61,7 +61,9 @@ class FileSource:
 
     def read(self, start: int, stop: int) -> bytes:
         """Return bytes `start` to `stop`; fewer where the file ends."""
-        return os.pread(self.descriptor, stop - start, start)
+        # Not all systems have pread; each answer has a descriptor of its own, so seeking will do.
+        os.lseek(self.descriptor, start, os.SEEK_SET)
+        return os.read(self.descriptor, stop - start)
 
     def close(self) -> None:
         """Close the file."""

@@ -15,7 +15,6 @@ __all__ = ["Throttle"]
 _CATCH_UP_SECONDS: Final = 0.01
 # Pieces last about this long, so that nobody's first byte waits for somebody's megabyte.
 _PIECE_SECONDS: Final = 0.005
-_SMALLEST_PIECE: Final = 256
 _LARGEST_PIECE: Final = 1 << 18
 
 
@@ -30,7 +29,7 @@ class Throttle:
     Attributes
     ----------
     piece : int
-        How many bytes to ask for at once: 5 ms of the rate, between 256 bytes and 256 KiB.
+        How many bytes to ask for at once: 5 ms of the rate, at most 256 KiB.
 
     Examples
     --------
@@ -47,7 +46,7 @@ class Throttle:
         self._lock = threading.Lock()
         self._free = 0.0
         share = math.inf if rate is None else rate * _PIECE_SECONDS
-        self.piece = int(max(_SMALLEST_PIECE, min(share, _LARGEST_PIECE)))
+        self.piece = int(max(1, min(share, _LARGEST_PIECE)))
 
     def reserve(self, count: int) -> float:
         """Book `count` bytes and return how many seconds from now their last has come through.
