@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 
 import numpy as np
 import pytest
@@ -322,7 +321,7 @@ def test_damage_at_a_source_on_this_machine_is_named(whole, tmp_path):
 def test_links_are_followed_and_not_made(served, whole, tmp_path):
     real = tmp_path / "real.p2u"
     real.write_bytes(whole.read_bytes()[:5000])
-    os.symlink(real, tmp_path / "link.p2u")
+    (tmp_path / "link.p2u").symlink_to(real)
     p2uformat.fetch(url(served), tmp_path / "link.p2u")
     assert (tmp_path / "link.p2u").is_symlink()
     assert real.read_bytes() == whole.read_bytes()
