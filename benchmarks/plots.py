@@ -85,7 +85,14 @@ def updates(path: Path, _: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Non
     for place, (column, label, colour) in enumerate(kinds):
         at = [number + (place - (len(kinds) - 1) / 2) * thick for number in range(len(rows))]
         across = [float(row[column] or 0) / 1e3 for row in rows]
-        axis.barh(at, across, thick, label=label, color=colour)
+        bars = axis.barh(at, across, thick, label=label, color=colour)
+        shown = [f"{kb:,.3g}" if kb < 1000 else f"{kb:,.0f}" for kb in across]
+        axis.bar_label(
+            bars,
+            [text if kb else "" for text, kb in zip(shown, across, strict=True)],
+            padding=2,
+            fontsize=6,
+        )
     axis.set_yticks(range(len(rows)), [str(row[0]) for row in rows])
     axis.set(xlabel="kB (smaller is better)")
     axis.grid(visible=True, axis="x", alpha=0.3)
