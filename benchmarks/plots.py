@@ -96,6 +96,7 @@ def updates(path: Path, _: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Non
     axis.set_yticks(range(len(rows)), [str(row[0]) for row in rows])
     axis.set(xlabel="kB (smaller is better)")
     axis.grid(visible=True, axis="x", alpha=0.3)
+    axis.margins(x=0.08, y=0.02)
     axis.set_axisbelow(True)
     axis.invert_yaxis()
     figure.legend(loc="outside upper center", ncols=4, frameon=False)
