@@ -195,7 +195,7 @@ class PartialFile(Closing):
         try:
             with publish(self.path) as output:
                 output.write(self._manifest)
-                output.extend(self._end)
+                output.extend(self._no_bits, self._header.file_length)
         except DestinationExists:
             pass
 
@@ -203,6 +203,11 @@ class PartialFile(Closing):
     def _end(self) -> int:
         """Length with the bitmap."""
         return self._header.file_length + self._header.bitmap_length
+
+    @property
+    def _no_bits(self) -> bytes:
+        """The bitmap of a file that holds nothing: written, so that a full disk has room for it."""
+        return bytes(self._header.bitmap_length)
 
     def _adopt(self) -> bool:
         """See what is at the place, make a partial file of what is cut off; True if it is whole."""
@@ -223,7 +228,7 @@ class PartialFile(Closing):
         # In this order: a partial file may lack bits, a whole one may not have them.
         self._write_at(0, memoryview(self._header.encode()))
         if size < self._end:
-            os.ftruncate(self._descriptor, self._end)
+            self._write_at(self._header.file_length, memoryview(self._no_bits))
         return False
 
     def _recognised(self, found: bytes) -> bool:

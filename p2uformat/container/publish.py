@@ -55,8 +55,8 @@ class Output:
         except OSError as error:
             raise from_os_error(error, "write", self.destination) from error
 
-    def extend(self, length: int) -> None:
-        """Lengthen the file to `length` bytes; what was not written takes no space, where possible.
+    def extend(self, tail: bytes, offset: int) -> None:
+        """Write the end of the file; what lies before takes no space, where that is possible.
 
         Raises
         ------
@@ -64,7 +64,8 @@ class Output:
             If the system refuses.
         """
         try:
-            os.ftruncate(self._descriptor, length)
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
+            os.write(self._descriptor, tail)
         except OSError as error:
             raise from_os_error(error, "write", self.destination) from error
 
