@@ -38,6 +38,8 @@ def expecting(reader: BlockReader, wanted: Iterable[Wanted]) -> Iterator[None]:
             if need is None:
                 continue
             container, place = need
+            if not container.held(place.page, place.chunk):
+                continue
             entry = container.entry(place.page, place.chunk)
             offset = container.offsets[place.page][place.chunk]
             known = pieces.setdefault(id(container), (container, {}))[1]

@@ -140,7 +140,8 @@ class _Dissection:
         found: list[_Kinds] = [Counter() for _ in container.tiers]
         chunks = stored_chunks(container, self._contents.reader.exact)
         done, total = 0, sum(chunk.length for chunk in chunks)
-        pieces = (Piece(chunk.offset, chunk.length, chunk.id) for chunk in chunks)
+        held = (chunk for chunk in chunks if container.held(*chunk.uses[0]))
+        pieces = (Piece(chunk.offset, chunk.length, chunk.id) for chunk in held)
         with container.file.expecting(pieces):
             for chunk, kinds in ordered_map(self._dissect, chunks, self._threads):
                 found[container.entry(*chunk.uses[0]).tier] += kinds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from fsspec.asyn import get_loop
@@ -20,7 +20,24 @@ from p2uformat.transport.transfer import Transfer, Transferred
 __all__ = ["ReadAhead"]
 
 _ROOM_BYTES: Final = 1 << 26
+# The layers of a block lie in as many places as there are tiers. So many bytes are put in the order
+# of the file, in which neighbours come with one request; it is well below the room there is.
+_WINDOW_BYTES: Final = 24 << 20
 _PATIENCE_SECONDS: Final = 0.25
+
+
+def _windows(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """Cut pieces into runs, each in the order of the file."""
+    window: list[Piece] = []
+    size = 0
+    for piece in pieces:
+        if window and size + piece.length > _WINDOW_BYTES:
+            yield sorted(window, key=lambda part: part.offset)
+            window, size = [], 0
+        window.append(piece)
+        size += piece.length
+    if window:
+        yield sorted(window, key=lambda part: part.offset)
 
 
 class ReadAhead(Closing):
@@ -38,7 +55,11 @@ class ReadAhead(Closing):
 
     def __init__(self, source: Source, pieces: Iterable[Piece], policy: Policy) -> None:
         known = {piece.offset: piece for piece in pieces}
-        spans = merge(list(known.values()), most=source.span_bytes)
+        spans = [
+            span
+            for window in _windows(known.values())
+            for span in merge(window, most=source.span_bytes)
+        ]
         self._changed = threading.Condition()
         self._waiting = set(known)
         self._asked: set[int] = set()

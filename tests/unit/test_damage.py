@@ -173,7 +173,11 @@ def check_prefix(path, length, ends, summary, good):
                 with pytest.raises(Incomplete) as caught:
                     artifact.get(name, tier)
                 assert (caught.value.complete, caught.value.tier) == (names, tier)
-        if not names:
+        if names:
+            assert artifact.tier_for("l.0") == names[-1]
+        elif "l.0" in held["q4"]:
+            assert "l.0" in held[artifact.tier_for("l.0")]
+        else:
             with pytest.raises(Incomplete):
                 artifact.get("l.0")
     with pytest.raises(Incomplete):
