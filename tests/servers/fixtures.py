@@ -1,8 +1,8 @@
 """Real web servers and object stores on loopback, for every test that asks.
 
-A server starts when a test first asks for it and ends with the run. Where its program or its client is not
-installed the test is skipped, with what to install; names in ``P2U_REQUIRE_SERVERS`` (``nginx,moto``) fail instead.
-All tests share a server's bucket, so each uses names of its own.
+A server starts when a test first asks for it and ends with the run. Where its program or client is
+not installed the test is skipped, with what to install; names in ``P2U_REQUIRE_SERVERS``
+(``nginx,moto``) fail instead. All tests share a server's bucket, so each uses names of its own.
 """
 
 import dataclasses
@@ -118,12 +118,12 @@ def has(*modules):
     return all(importlib.util.find_spec(module) for module in modules)
 
 
-def get(url, *, data=None, **headers):
-    """Ask by HTTP, whatever proxy the environment names."""
+def answer(url, *, data=None, **headers):
+    """Ask by HTTP, whatever proxy the environment names; return status, headers, body."""
     request = urllib.request.Request(url, data=data, headers=headers)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=5) as answer:
-        return answer.read()
+    with opener.open(request, timeout=5) as got:
+        return got.status, got.headers, got.read()
 
 
 # ---------------------------------------------------------------- web server
@@ -138,8 +138,8 @@ events {{ worker_connections 512; }}
 http {{
   access_log {here}/access.log;
   default_type application/octet-stream;
-  client_body_temp_path {here}/client; proxy_temp_path {here}/proxy; fastcgi_temp_path {here}/fastcgi;
-  uwsgi_temp_path {here}/uwsgi; scgi_temp_path {here}/scgi;
+  client_body_temp_path {here}/client; proxy_temp_path {here}/proxy;
+  fastcgi_temp_path {here}/fastcgi; uwsgi_temp_path {here}/uwsgi; scgi_temp_path {here}/scgi;
   gzip_types *; gzip_min_length 0; gzip_http_version 1.0; gzip_proxied any;
   server {{
     listen 127.0.0.1:{port};
@@ -154,7 +154,14 @@ http {{
 
 @pytest.fixture(scope="session")
 def nginx(servers, tmp_path_factory):
-    """A web server; the same files again below ``noranges/``, ``gzip/`` and ``private/`` (403)."""
+    """A web server; the same files again below ``noranges/``, ``gzip/`` and ``private/``.
+
+    Ranges are honoured with 206 and Content-Range, also open and suffix ones; past the end 416;
+    several at once come as multipart. ETags are strong, and If-Match and If-Range hold. Below
+    ``noranges/`` every range gets 200 and the whole body, without Accept-Ranges. Below ``gzip/``
+    that is so for clients that accept gzip, with a weak ETag and no Content-Length; all others get
+    ranges. Below ``private/`` everything is 403.
+    """
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     servers.need("nginx", program, "apt-get install nginx-light")
     servers.need("nginx", has("aiohttp"), "pip install 'p2uformat[http]'")
@@ -174,7 +181,7 @@ def nginx(servers, tmp_path_factory):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
 
-    port = servers.start("nginx", command, lambda p: get(f"http://127.0.0.1:{p}/ready"), here)
+    port = servers.start("nginx", command, lambda p: answer(f"http://127.0.0.1:{p}/ready"), here)
     return Served("nginx", f"http://127.0.0.1:{port}/", {}, put)
 
 
@@ -218,7 +225,12 @@ def s3_served(name, port):
 
 @pytest.fixture(scope="session")
 def moto(servers, tmp_path_factory):
-    """S3 as moto has it, in memory."""
+    """S3 as moto has it, in memory.
+
+    Ranges are honoured with 206 and Content-Range, past the end 416, several at once 200 and the
+    whole. The ETag is the MD5; If-Match holds, If-Range is ignored. If-None-Match on PUT holds:
+    objects can be created once.
+    """
     servers.need("moto", has("moto", "flask", "flask_cors", "boto3", "s3fs"), EXTRA)
 
     def command(port):
@@ -230,7 +242,13 @@ def moto(servers, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def rclone(servers, tmp_path_factory):
-    """S3 of rclone over a folder."""
+    """S3 of rclone over a folder: bytes are right, manners are not (seen with 1.75).
+
+    Ranges are honoured, also open and suffix ones, with the right Content-Range and Content-Length
+    but status **200**; past the end 416, several at once 501. The ETag is the MD5, but If-Match
+    and If-Range are ignored, and so is If-None-Match on PUT: what is to be created once is
+    overwritten.
+    """
     beside = str(Path(sys.executable).parent)
     program = shutil.which("rclone", path=f"{beside}:{os.environ.get('PATH', '')}")
     servers.need("rclone", program and has("boto3", "s3fs"), EXTRA)
@@ -249,7 +267,13 @@ def rclone(servers, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def azurite(servers, tmp_path_factory):
-    """Azure's blobs as Azurite has them, in memory."""
+    """Azure's blobs as Azurite has them, in memory.
+
+    Ranges are honoured with 206 and Content-Range, but past the end too: 206 and no bytes, ``bytes
+    300000-299999/...``. A suffix range gives 206, the whole body and ``bytes NaN-100/...``;
+    several at once 200 and the whole. ETags are strong and not of the content; If-Match holds,
+    If-Range is ignored. Blobs can be created once.
+    """
     local = REPOSITORY / "build" / "node" / "node_modules" / ".bin"
     program = shutil.which("azurite-blob", path=f"{local}:{os.environ.get('PATH', '')}")
     servers.need("azurite", program, "npm install --prefix build/node azurite")
@@ -285,7 +309,12 @@ def azurite(servers, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def gcs(servers, tmp_path_factory):
-    """Google's storage as an emulator has it, in memory."""
+    """Google's storage as an emulator has it, in memory.
+
+    Ranges are honoured with 206 and Content-Range, but past the end too: 206 and no bytes; suffix
+    ranges and several at once give 200 and the whole. There is no ETag, and If-Match and
+    ifGenerationMatch are ignored: what is to be created once is overwritten.
+    """
     servers.need("gcs", has("gcp_storage_emulator", "gcsfs"), EXTRA)
 
     def command(port):
@@ -294,13 +323,13 @@ def gcs(servers, tmp_path_factory):
         return [sys.executable, "-m", "gcp_storage_emulator", *where, *kept]
 
     def ask(port):
-        found = json.loads(get(f"http://127.0.0.1:{port}/storage/v1/b/{BUCKET}"))
-        assert found["name"] == BUCKET, found
+        body = answer(f"http://127.0.0.1:{port}/storage/v1/b/{BUCKET}")[2]
+        assert json.loads(body)["name"] == BUCKET, body
 
     def put(name, data):
         place = urllib.parse.urlencode({"uploadType": "media", "name": name})
         address = f"{where}/upload/storage/v1/b/{BUCKET}/o?{place}"
-        get(address, data=data, **{"Content-Type": "application/octet-stream"})
+        answer(address, data=data, **{"Content-Type": "application/octet-stream"})
 
     here = tmp_path_factory.mktemp("gcs")
     where = f"http://127.0.0.1:{servers.start('gcs', command, ask, here)}"

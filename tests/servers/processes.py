@@ -13,7 +13,7 @@ READY = 60.0
 ENDED = 5.0
 TRIES = 3
 TAIL = 4000
-# Where there is util-linux, a server also ends when the test run is killed and can end nothing itself.
+# With util-linux, servers also end when the test run is killed and can end nothing itself.
 TIED = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
 
 
@@ -53,8 +53,8 @@ class Program:
         """Wait until `port` is open and `ask()` raises nothing."""
         end, last = time.monotonic() + READY, None
         while time.monotonic() < end:
-            if self.process.poll() is not None:
-                raise NotReadyError(f"it ended with {self.process.returncode}:\n{self.tail()}")
+            if self.ended():
+                raise NotReadyError(f"it ended by itself:\n{self.tail()}")
             if listens(port):
                 try:
                     return ask()
@@ -67,24 +67,39 @@ class Program:
     def tail(self):
         return self.output.read_bytes()[-TAIL:].decode(errors="replace")
 
+    def ended(self):
+        """Whether the leader ended; it stays unreaped, so that nobody else gets its number."""
+        if not hasattr(os, "waitid"):
+            return self.process.poll() is not None
+        how = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self.process.pid, how) is not None
+
     def end(self):
-        """End the group: ask, then kill. The leader is still ours, so its group's number is."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(ENDED)
+        """End the whole group: ask, wait a little, kill."""
+        if self.process.returncode is not None:
+            return
+        self._signal(signal.SIGTERM)
+        end = time.monotonic() + ENDED
+        while not self.ended() and time.monotonic() < end:
+            time.sleep(0.02)
+        self._signal(signal.SIGKILL)
+        self.process.wait()
+
+    def _signal(self, number):
+        # A system may count a group of nothing but zombies as gone, or as out of reach.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, number)
 
 
 def start(command, ask, output, **environment):
-    """Start `command(port)`, and again where the port was taken meanwhile; return it and the port."""
+    """Start `command(port)`, again if the port was taken meanwhile; return program and port."""
     for left in reversed(range(TRIES)):
         port = free_port()
         program = Program(command(port), output, **environment)
         try:
             program.wait(port, lambda port=port: ask(port))
         except BaseException as error:
-            died = isinstance(error, NotReadyError) and program.process.poll() is not None
+            died = isinstance(error, NotReadyError) and program.ended()
             program.end()
             if not died or not left:
                 raise
