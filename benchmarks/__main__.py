@@ -25,6 +25,7 @@ from benchmarks import (
     sources,
     speed,
     timing,
+    versioncopies,
     versions,
 )
 
@@ -78,15 +79,19 @@ def _measure(options: argparse.Namespace, work: Path) -> list[report.Section]:
         "speed": lambda: speed.run(casts, work, options.repeats),
         "real": lambda: real.run(real.largest(sources.real_models(data)), work, options.repeats),
         "growth": lambda: growth.run(work, sizes_of_growth),
-        "versions": lambda: versions.run(
-            versions.chains(data, work), work, sources.minilm(), options.repeats
-        ),
+        "versions": lambda: _versions(data, work, options.repeats),
     }
     if peers.has("gguf"):
         models = sources.real_models(data) + casts
         sections["q4-error"] = lambda: errors.run(models, work)
     wanted = [name for name in SECTIONS if name in options.only and name in sections]
     return [_timed(name, sections[name]) for name in wanted]
+
+
+def _versions(data: Path | None, work: Path, repeats: int) -> report.Section:
+    minilm = sources.minilm()
+    here = versions.chains(data, work), versioncopies.found(data, minilm)
+    return versions.run(*here, work, minilm, repeats)
 
 
 def _timed(name: str, call: Callable[[], report.Section]) -> report.Section:

@@ -68,6 +68,41 @@ def ratios(path: Path, _: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None
     figure.savefig(path, dpi=110)
 
 
+def updates(path: Path, _: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    """Draw the bytes of every update beside zstd's patch, packing afresh and casync's chunks."""
+    from matplotlib.figure import Figure
+
+    kinds = [
+        (1, "update", OURS),
+        (3, "zstd -19 --patch-from", THEIRS),
+        (2, "packed afresh", "#9db8cc"),
+        (4, "casync, new chunks", "#e3b8a8"),
+    ]
+    kinds = [kind for kind in kinds if any(row[kind[0]] is not None for row in rows)]
+    figure = Figure(figsize=(8, 0.5 * len(rows) + 1.2), layout="constrained")
+    axis = figure.subplots()
+    thick = 0.8 / len(kinds)
+    for place, (column, label, colour) in enumerate(kinds):
+        at = [number + (place - (len(kinds) - 1) / 2) * thick for number in range(len(rows))]
+        across = [float(row[column] or 0) / 1e3 for row in rows]
+        bars = axis.barh(at, across, thick, label=label, color=colour)
+        shown = [f"{kb:,.3g}" if kb < 1000 else f"{kb:,.0f}" for kb in across]
+        axis.bar_label(
+            bars,
+            [text if kb else "" for text, kb in zip(shown, across, strict=True)],
+            padding=2,
+            fontsize=6,
+        )
+    axis.set_yticks(range(len(rows)), [str(row[0]) for row in rows])
+    axis.set(xlabel="kB (smaller is better)")
+    axis.grid(visible=True, axis="x", alpha=0.3)
+    axis.margins(x=0.08, y=0.02)
+    axis.set_axisbelow(True)
+    axis.invert_yaxis()
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    figure.savefig(path, dpi=110)
+
+
 Plot = Callable[[Path, Sequence[str], Sequence[Sequence[Cell]]], None]
 
 #: File -> section, number of its table, how it is drawn.
@@ -77,4 +112,5 @@ PLOTS: dict[str, tuple[str, int, Plot]] = {
     "speed-one-core.png": ("speed", 0, speedplots.bars),
     "speed-all-cores.png": ("speed", 2, speedplots.bars),
     "growth.png": ("growth", 0, speedplots.growth),
+    "updates.png": ("versions", 0, updates),
 }

@@ -41,6 +41,7 @@ from p2uformat.errors import (
 if TYPE_CHECKING:
     from p2uformat.artifact.anatomy import anatomy
     from p2uformat.artifact.anatomytypes import Anatomy, Part, TensorAnatomy
+    from p2uformat.artifact.arrays import save_array
     from p2uformat.artifact.diff import diff
     from p2uformat.artifact.difftypes import (
         DiffReport,
@@ -124,6 +125,7 @@ __all__ = [
     "open",
     "pack",
     "plan_fetch",
+    "save_array",
     "squash",
     "unpack",
     "use_kernels",
@@ -160,6 +162,7 @@ _HOMES: Final = {
     "open": "artifact.open",
     "pack": "artifact.pack",
     "plan_fetch": "download",
+    "save_array": "artifact.arrays",
     "squash": "artifact.squash",
     "unpack": "artifact.unpack",
     "use_kernels": "kernels",

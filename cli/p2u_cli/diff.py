@@ -41,6 +41,7 @@ def diff(
     parents: options.Parents = None,
     plot: options.Plot = None,
     overwrite: options.OverwritePlot = False,
+    storage: options.Storage = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> int:
@@ -72,6 +73,7 @@ def diff(
             parents=parents or (),
             threads=threads,
             progress=callback,
+            storage_options=options.storage_options(storage),
         )
     if plot is not None:
         plotting.diff(plot, older, newer, report, overwrite=overwrite)

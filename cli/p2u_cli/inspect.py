@@ -23,6 +23,7 @@ def inspect(
     parents: options.Parents = None,
     plot: options.Plot = None,
     overwrite: options.OverwritePlot = False,
+    storage: options.Storage = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> int:
@@ -44,7 +45,8 @@ def inspect(
         plotting.prepare(plot, overwrite=overwrite)
     import p2uformat
 
-    with p2uformat.open(artifact, parents=parents or ()) as opened:
+    reach = options.storage_options(storage)
+    with p2uformat.open(artifact, parents=parents or (), storage_options=reach) as opened:
         if plot is not None:
             with progress.shown() as callback:
                 anatomy = p2uformat.anatomy(opened, threads=threads, progress=callback)

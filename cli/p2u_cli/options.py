@@ -1,6 +1,7 @@
 """Options that several commands share, so that they mean and say the same everywhere."""
 
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
 import typer
 
@@ -54,8 +55,59 @@ Parents = Annotated[
 ]
 
 ArtifactPath = Annotated[
-    str, typer.Argument(metavar="ART", help="The .p2u file.", show_default=False)
+    str, typer.Argument(metavar="ART", help="The .p2u file: a path or a URL.", show_default=False)
 ]
+
+Storage = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="KEY=VALUE",
+        help="For URLs: an option of fsspec's file system, such as endpoint_url=http://... or "
+        "client_kwargs.region_name=...; may be given several times.",
+        show_default=False,
+    ),
+]
+
+
+def storage_options(settings: list[str] | None) -> dict[str, Any] | None:
+    """Return the options of ``--option``: JSON values or texts, dots in a key for nested ones."""
+    found: dict[str, Any] = {}
+    for setting in settings or []:
+        key, equals, text = setting.partition("=")
+        names = key.split(".")
+        if not (equals and all(names)):
+            message = f"'{setting}' is not KEY=VALUE, such as endpoint_url=http://localhost:9000"
+            raise typer.BadParameter(message, param_hint="'--option'")
+        place = found
+        for name in names[:-1]:
+            place = place.setdefault(name, {})
+            if not isinstance(place, dict):
+                message = f"'{key}' is a value and holds others at once"
+                raise typer.BadParameter(message, param_hint="'--option'")
+        place[names[-1]] = _value(text)
+    return found or None
+
+
+def _value(text: str) -> Any:  # noqa: ANN401 - whatever JSON says
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def row_range(text: str | None) -> tuple[int | None, int | None] | None:
+    """Return the ends of ``--rows A:B``; None if it was not given."""
+    if text is None:
+        return None
+    start, colon, stop = text.partition(":")
+    try:
+        if not colon:
+            raise ValueError
+        return (int(start) if start else None), (int(stop) if stop else None)
+    except ValueError:
+        message = f"'{text}' is not A:B, such as 0:1000"
+        raise typer.BadParameter(message, param_hint="'--rows'") from None
 
 
 def names(text: str, option: str) -> tuple[str, ...]:

@@ -29,8 +29,16 @@ def prepare() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+_shape: dict[str, Any] = {"indent": 2}
+
+
+def one_line() -> None:
+    """Let every JSON document of this run be a line of its own: there will be several."""
+    _shape["indent"] = None
+
+
 def write_json(document: Mapping[str, Any]) -> None:
-    """Print `document` as the one JSON document of this run.
+    """Print `document` as a JSON document, the only one of this run unless `one_line` was called.
 
     Printable ASCII alone, so that no name in it can act on a terminal; a number that is not
     finite, which JSON cannot write, becomes null.
@@ -45,7 +53,7 @@ def write_json(document: Mapping[str, Any]) -> None:
     Lost
         Standard output takes no more.
     """
-    text = json.dumps(_plain(document), indent=2, ensure_ascii=True, allow_nan=False)
+    text = json.dumps(_plain(document), ensure_ascii=True, allow_nan=False, **_shape)
     _write(text + "\n")
 
 

@@ -79,6 +79,7 @@ def pack(
         ),
     ] = False,
     overwrite: options.Overwrite = False,
+    storage: options.Storage = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> int:
@@ -118,6 +119,7 @@ def pack(
             overwrite=overwrite,
             threads=threads,
             progress=callback,
+            storage_options=options.storage_options(storage),
         )
     if as_json:
         output.write_json(summary.to_dict())

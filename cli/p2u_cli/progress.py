@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
@@ -22,7 +23,20 @@ PHASES = {
     "unpack": "unpacking",
     "compare": "comparing",
     "dissect": "dissecting",
+    "bring": "copying",
+    "fetch": "fetching",
 }
+
+
+def described(state: "Progress") -> "dict[str, Any]":
+    """Return the figures of a state for a program."""
+    rate = getattr(state, "fetched", 0) / max(getattr(state, "seconds", 0.0), 1e-9)
+    known = {"phase": state.phase, "done": state.done, "total": state.total}
+    if hasattr(state, "to_dict"):
+        left = state.total - state.done
+        known = {**state.to_dict(), "bytes_per_second": round(rate)}
+        known["seconds_left"] = round(left / rate, 1) if rate > 0 else None
+    return known
 
 
 @contextmanager
@@ -48,6 +62,7 @@ def _bar() -> "Bar":
         TaskProgressColumn,
         TextColumn,
         TimeRemainingColumn,
+        TransferSpeedColumn,
     )
 
     return Progress(
@@ -55,6 +70,7 @@ def _bar() -> "Bar":
         BarColumn(),
         TaskProgressColumn(),
         DownloadColumn(),
+        TransferSpeedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,

@@ -18,6 +18,7 @@ def squash(
     *,
     parents: options.Parents = None,
     overwrite: options.Overwrite = False,
+    storage: options.Storage = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> int:
@@ -41,6 +42,7 @@ def squash(
             overwrite=overwrite,
             threads=threads,
             progress=callback,
+            storage_options=options.storage_options(storage),
         )
     if as_json:
         output.write_json(summary.to_dict())

@@ -8,6 +8,8 @@ import typer
 
 from p2u_cli import output
 from p2u_cli.diff import diff
+from p2u_cli.fetch import fetch
+from p2u_cli.get import get
 from p2u_cli.inspect import inspect
 from p2u_cli.pack import pack
 from p2u_cli.squash import squash
@@ -28,7 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-for command in (pack, inspect, verify, diff, unpack, squash):
+for command in (pack, inspect, verify, fetch, get, diff, unpack, squash):
     app.command()(command)
 
 
@@ -43,16 +45,18 @@ def p2u(
         bool, typer.Option("--json", help="With --version: print one JSON document.")
     ] = False,
 ) -> None:
-    """Pack, inspect, check, compare and unpack models that load at several precisions.
+    """Pack, fetch, check, compare and unpack models that load at several precisions.
 
     One .p2u file holds a model in tiers. Its first part is a small, usable model; each further
-    tier makes it better, and the last one is the original file, bit for bit.
+    tier makes it better, and the last one is the original file, bit for bit. Artifacts are named
+    by paths or by URLs: https://, s3://, gs://, az:// and what else fsspec knows.
 
     \b
     Examples:
       p2u pack model.safetensors model.p2u
       p2u inspect model.p2u
       p2u verify model.p2u
+      p2u fetch https://example.org/model.p2u model.p2u --tier q4
       p2u diff model.p2u newer.p2u
       p2u unpack model.p2u small.safetensors --tier q4
     """  # noqa: D301 - the parser folds paragraphs that do not begin with \b

@@ -50,6 +50,7 @@ def unpack(
     ] = None,
     parents: options.Parents = None,
     overwrite: options.Overwrite = False,
+    storage: options.Storage = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> int:
@@ -84,6 +85,7 @@ def unpack(
             overwrite=overwrite,
             threads=threads,
             progress=callback,
+            storage_options=options.storage_options(storage),
         )
     if as_json:
         output.write_json(result.to_dict())

@@ -42,6 +42,7 @@ def verify(
         ),
     ] = None,
     parents: options.Parents = None,
+    storage: options.Storage = None,
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> int:
@@ -70,6 +71,7 @@ def verify(
             parents=parents or (),
             threads=threads,
             progress=callback,
+            storage_options=options.storage_options(storage),
         )
     if as_json:
         output.write_json(report.to_dict())

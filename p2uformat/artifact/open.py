@@ -16,7 +16,7 @@ from p2uformat.artifact.complete import is_complete
 from p2uformat.artifact.contents import Contents, Path, placed
 from p2uformat.artifact.formats import DTypeLike, converted, float_format, target_format
 from p2uformat.artifact.load import allocate_all, given, load_blocks
-from p2uformat.artifact.rows import allocate, fitting, row_range
+from p2uformat.artifact.rows import Rows, allocate, fitting, row_range
 from p2uformat.artifact.source import SourceFile, file_info, source_files, tensor_names
 from p2uformat.artifact.summary import Shares, max_errors, rms_errors, summarize
 from p2uformat.artifact.types import FileInfo, Summary, TensorInfo
@@ -169,7 +169,7 @@ class Artifact(Closing):
         self,
         name: str,
         tier: str | None = None,
-        rows: slice | tuple[int, int] | None = None,
+        rows: Rows | None = None,
         dtype: DTypeLike | None = None,
         out: NDArray[Any] | None = None,
     ) -> NDArray[np.generic]:
@@ -182,7 +182,7 @@ class Artifact(Closing):
         name : str
             The tensor.
         tier : str, optional
-            The best complete one by default.
+            By default what `tier_for` says.
         rows : slice or tuple of int, optional
             Range of the first axis, as Python slices do it, without a step.
         dtype : str or numpy.dtype, optional
@@ -210,7 +210,8 @@ class Artifact(Closing):
             If `out` does not fit.
         """
         stored = self._contents.catalog.tensor(name)
-        number = self._best_tier() if tier is None else self._contents.tier_number(tier)
+        chosen = self.tier_for(name, rows) if tier is None else tier
+        number = self._contents.tier_number(chosen)
         self._check_part(stored, number)
         target = None if dtype is None else target_format(stored, dtype)
         start, stop, shape = row_range(stored, rows)
@@ -223,6 +224,29 @@ class Artifact(Closing):
         except Incomplete as error:
             raise self._contents.incomplete(f"tensor {name!r}", number) from error
         return made
+
+    def tier_for(self, name: str, rows: Rows | None = None) -> str:
+        """Return the tier at which a tensor, or some of its rows, is read by default.
+
+        That is the best complete one. Where none is, because only some tensors or rows were
+        fetched, it is the best at which this one is whole here.
+
+        Raises
+        ------
+        TensorNotFound
+            If there is none of this name.
+        Incomplete
+            If it is whole at no tier.
+        """
+        if self.complete:
+            return self.complete[-1]
+        stored = self._contents.catalog.tensor(name)
+        start, stop, _ = row_range(stored, rows)
+        blocks = stored.geometry.blocks_for(start, stop)
+        for number in reversed(range(stored.record.layer_tier(0), len(self.tiers))):
+            if all(self._contents.reader.holds(stored, block, number) for block in blocks):
+                return self.tiers[number]
+        raise self._contents.incomplete(f"tensor {name!r} is whole at any tier")
 
     def load(
         self,

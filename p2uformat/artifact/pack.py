@@ -17,6 +17,7 @@ from p2uformat.artifact.contents import Contents, Path
 from p2uformat.artifact.encode import Encoder
 from p2uformat.artifact.open import Artifact, Parents, candidates
 from p2uformat.artifact.options import Policy, Sensitivity, parse_policy
+from p2uformat.artifact.outside import brought, written
 from p2uformat.artifact.parent import Parent
 from p2uformat.artifact.plan import (
     BlockPlan,
@@ -73,9 +74,9 @@ def pack(
     ----------
     source : str, os.PathLike or mapping of str to ndarray
         A `.safetensors` file; or a folder with all its files, links followed; or arrays by name:
-        then what the file of them would hold is packed.
+        then what the file of them would hold is packed. What a URL names is copied here first.
     destination : str or os.PathLike
-        The file to make.
+        The file to make; for a URL it is made here and then sent there.
     tiers : sequence of str or str
         The ladder, coarse to fine, ending in ``exact``; lossy tiers are named ``qN``. By default
         the parent's, or ``q4,q8,exact``.
@@ -133,15 +134,18 @@ def pack(
     ('q4', True)
     """
     workers = min(worker_count(threads), MOST_ENCODERS)
-    target = pathlib.Path(os.fsdecode(destination))
-    refuse_taken(os.fspath(target), overwrite=overwrite)
     with ExitStack() as stack:
+        out = stack.enter_context(written(destination, storage_options, overwrite=overwrite))
+        target = pathlib.Path(os.fsdecode(out))
+        refuse_taken(os.fspath(target), overwrite=overwrite)
         differ = not self_contained
         others = candidates(parents, storage_options)
         nearest = () if parent is None else candidates(parent, storage_options)
         above = open_parent(stack, nearest, others, target, differ=differ)
         policy = parse_policy(ladder_names(tiers, above), base_bits, overrides, sensitivity)
         check_tiers(policy, above)
+        if isinstance(source, str | os.PathLike):
+            source = stack.enter_context(brought(source, storage_options, progress))
         checkpoint = stack.enter_context(Checkpoint(source))
         _refuse_itself(checkpoint, target)
         job = _Job(checkpoint, policy, workers, progress, above)
@@ -157,15 +161,15 @@ def pack(
             None if needed is None else needed.reference,
             () if needed is None else needed.pages,
         )
-        written = write_artifact(
-            destination,
+        made = write_artifact(
+            target,
             manifest=manifest,
             tier_spools=spools.finish(),
             overwrite=overwrite,
             progress=lambda done, total: job.note("assemble", done, total),
         )
         known = None if needed is None else needed.contents
-        return Artifact(Contents.of(written, known), workers).summary
+        return Artifact(Contents.of(made, known), workers).summary
 
 
 def _refuse_itself(checkpoint: Checkpoint, target: pathlib.Path) -> None:

@@ -12,12 +12,12 @@ from p2uformat.errors import InvalidArgument, LimitExceeded, StoreUnavailable
 from p2uformat.floats import FloatFormat
 from p2uformat.tensor import numpy_dtype
 
-__all__ = ["allocate", "fitting", "row_range"]
+__all__ = ["Rows", "allocate", "fitting", "row_range"]
+
+Rows = slice | tuple[int | None, int | None]
 
 
-def row_range(
-    stored: StoredTensor, rows: slice | tuple[int, int] | None
-) -> tuple[int, int, tuple[int, ...]]:
+def row_range(stored: StoredTensor, rows: Rows | None) -> tuple[int, int, tuple[int, ...]]:
     """Return the element range of rows, and the shape of the result.
 
     Raises
@@ -43,7 +43,7 @@ def row_range(
     return start * row, stop * row, (stop - start, *record.shape[1:])
 
 
-def _bounds(rows: slice | tuple[int, int], count: int) -> tuple[int, int]:
+def _bounds(rows: Rows, count: int) -> tuple[int, int]:
     try:
         cut = rows if isinstance(rows, slice) else slice(*rows)
         if cut.step is not None and operator.index(cut.step) != 1:

@@ -22,6 +22,7 @@ from p2uformat.artifact.contents import Contents, Path
 from p2uformat.artifact.encode import Encoder
 from p2uformat.artifact.open import Artifact, Parents, candidates
 from p2uformat.artifact.options import Policy
+from p2uformat.artifact.outside import written
 from p2uformat.artifact.plan import ALONE
 from p2uformat.artifact.refresh import fresh_block, fresh_ladder
 from p2uformat.artifact.spool import Spools
@@ -106,9 +107,10 @@ def squash(
     (True, True, None)
     """
     workers = min(worker_count(threads), MOST_ENCODERS)
-    target = pathlib.Path(os.fsdecode(destination))
-    refuse_taken(os.fspath(target), overwrite=overwrite)
     with ExitStack() as stack:
+        out = stack.enter_context(written(destination, storage_options, overwrite=overwrite))
+        target = pathlib.Path(os.fsdecode(out))
+        refuse_taken(os.fspath(target), overwrite=overwrite)
         contents = _open(stack, source, parents, storage_options)
         job = _Squash(contents, progress)
         spools = Spools(len(contents.tiers), target)
@@ -116,14 +118,14 @@ def squash(
         root = contents.container.content
         manifest = assemble(root.tiers, job.encode(spools, workers), ext=root.ext)
         _compare(contents, digest(manifest.content_root))
-        written = write_artifact(
-            destination,
+        made = write_artifact(
+            target,
             manifest=manifest,
             tier_spools=spools.finish(),
             overwrite=overwrite,
             progress=lambda done, total: job.note("assemble", done, total),
         )
-    return Artifact(Contents.of(written), workers).summary
+    return Artifact(Contents.of(made), workers).summary
 
 
 def _open(

@@ -25,7 +25,8 @@ class Progress:
     Parameters
     ----------
     phase : str
-        ``plan``, ``encode``, ``assemble``, ``verify``, ``unpack``, ``compare`` or ``dissect``.
+        ``bring``, ``plan``, ``encode``, ``assemble``, ``verify``, ``unpack``, ``compare``,
+        ``dissect`` or ``fetch``.
     done, total : int
         Bytes; `total` does not change within a phase.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from p2uformat.artifact.catalog import parent_required
 from p2uformat.artifact.contents import Contents, placed
 from p2uformat.artifact.formats import float_format
 from p2uformat.artifact.open import Parents, candidates
+from p2uformat.artifact.outside import written
 from p2uformat.artifact.rebuild import Part, Pool, Row, as_it_was, at_tier, rows_of
 from p2uformat.artifact.source import source_files
 from p2uformat.artifact.types import Progress, UnpackResult
@@ -100,11 +101,21 @@ def unpack(
         pool = Pool(contents, number, workers, progress)
         work = _Unpacking(pool, patterns, target)
         _refuse_damaged_files(contents)
-        if not _is_folder(contents, destination):
-            return work.to_file(destination, overwrite=overwrite)
-        if overwrite and not isinstance(place, bytes | Address):
-            _refuse_around(place, destination)
-        return work.to_folder(destination, overwrite=overwrite)
+        folder = _is_folder(contents, destination)
+        with written(destination, storage_options, overwrite=overwrite) as out:
+            if not folder:
+                result = work.to_file(out, overwrite=overwrite)
+            else:
+                if overwrite and not isinstance(place, bytes | Address):
+                    _refuse_around(place, out)
+                result = work.to_folder(out, overwrite=overwrite)
+        return replace(result, path=_shown(destination, result))
+
+
+def _shown(destination: str | os.PathLike[str], result: UnpackResult) -> str:
+    """Return what the result is called: what was asked for, a URL without its secrets."""
+    place = Address.of(destination)
+    return place.name if isinstance(place, Address) else result.path
 
 
 def _patterns(tensors: str | Sequence[str] | None) -> tuple[str, ...] | None:

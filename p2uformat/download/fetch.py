@@ -8,12 +8,13 @@ from contextlib import contextmanager
 
 from p2uformat.artifact.contents import Contents, placed, trailing_data
 from p2uformat.artifact.open import Parents, candidates
+from p2uformat.artifact.rows import Rows
 from p2uformat.artifact.types import Progress
 from p2uformat.artifact.verify import compare_root, expected_root
 from p2uformat.container import Container, open_reader
 from p2uformat.download.job import FetchJob
 from p2uformat.download.seeds import Seeds
-from p2uformat.download.selection import Rows, Selection
+from p2uformat.download.selection import Selection
 from p2uformat.download.types import FetchPlan, FetchResult
 from p2uformat.errors import P2UError
 from p2uformat.files import path_text

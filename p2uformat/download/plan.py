@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from p2uformat.container import StoredChunk
 from p2uformat.reading import Piece
 from p2uformat.transport.pieces import Span, merge
 
 __all__ = ["Plan", "gaps", "length", "make_plan", "piece", "spans_of"]
+
+
+_FEWEST_SPANS: Final = 3
+_SMALLEST_SPAN: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,9 @@ def spans_of(chunks: Iterable[StoredChunk], near: int, most: int) -> list[Span]:
         Most bytes of one request.
     """
     pieces = [piece(chunk) for chunk in chunks if chunk.offset + chunk.length > near]
-    return merge(pieces, most=most)
+    # Several connections are of use for little as well; more requests than these are not (R8).
+    share = sum(part.length for part in pieces) // _FEWEST_SPANS
+    return merge(pieces, most=min(most, max(share, _SMALLEST_SPAN)))
 
 
 def gaps(spans: Iterable[Span]) -> int:

@@ -9,13 +9,11 @@ from fnmatch import fnmatchcase
 from p2uformat.artifact.catalog import SHARED, StoredFile, StoredTensor
 from p2uformat.artifact.contents import Contents
 from p2uformat.artifact.read import stored_tiers
-from p2uformat.artifact.rows import row_range
+from p2uformat.artifact.rows import Rows, row_range
 from p2uformat.container import StoredChunk, stored_chunks
 from p2uformat.errors import InvalidArgument, TensorNotFound, TierNotFound
 
 __all__ = ["Selection", "wanted_chunks"]
-
-Rows = slice | tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class Policy:
     patience: float = 120.0
     opening_tries: int = 4
     strict_tries: int = 4
-    pause: float = 0.25
+    pause: float = 0.1
     longest_pause: float = 15.0
 
     @classmethod

@@ -148,8 +148,10 @@ class Transfer:
                 done, active = await asyncio.wait(
                     active, timeout=_REVIEW_SECONDS, return_when=asyncio.FIRST_COMPLETED
                 )
-                for task in done:
-                    task.result()
+                # Each is asked, also those that failed beside the first.
+                failed = [error for error in [task.exception() for task in done] if error]
+                if failed:
+                    raise failed[0]
                 self._review()
         finally:
             for task in active:

@@ -276,5 +276,7 @@ def test_plots_are_drawn(checkpoint, tmp_path):
     ]
     rows = [["m", 1, 0.09, 0.08, 0.9, 4.0, 0.06, 0.7, 4.5]]
     sections.append(report.Section("q4-error", "", [report.Table("", ["model"], rows)]))
+    rows = [["chain", 10, 30, 25, None, 0.4, 0.3]]
+    sections.append(report.Section("versions", "", [report.Table("", ["chain"], rows)]))
     assert plots.draw(tmp_path, sections) == list(plots.PLOTS)
     assert all((tmp_path / name).stat().st_size > 1000 for name in plots.PLOTS)

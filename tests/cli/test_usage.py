@@ -7,7 +7,7 @@ import pytest
 
 import p2uformat
 
-COMMANDS = ("pack", "inspect", "verify", "diff", "unpack", "squash")
+COMMANDS = ("pack", "inspect", "verify", "fetch", "get", "diff", "unpack", "squash")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
