@@ -39,7 +39,7 @@ $(VENV)/.demo: $(BUILD) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: $(BUILD) | $(BIN)/python
-	$(PIP) -e '.[test,dev,demo]'
+	$(PIP) -e '.[test,dev,demo,servers]'
 	@touch $@
 
 # atheris has builds for some platforms only; elsewhere pip leaves it out.
