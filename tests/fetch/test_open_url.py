@@ -50,7 +50,7 @@ def test_opening_takes_two_requests_at_most(server, tall, tmp_path):
 
 @pytest.mark.parametrize("tier", ["q4", "q8", "exact"])
 def test_a_tensor_costs_its_bytes(tall, tier):
-    path, weights = tall
+    path, _ = tall
     with FaultServer({"t.p2u": path.read_bytes()}) as server:
         with p2uformat.open(server.url_of("t.p2u")) as artifact:
             opened = server.bytes_sent

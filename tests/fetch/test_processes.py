@@ -11,8 +11,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -92,26 +92,14 @@ def test_four_processes_fill_one_file(big, tmp_path):
 
 
 def test_many_threads_fill_one_file_and_read_from_one_artifact(whole, model, tmp_path):
-    failures = []
-
-    def work(artifact, url):
-        try:
-            p2uformat.fetch(url, tmp_path / "a.p2u")
-            assert np.array_equal(artifact.get("wide"), model["wide"])
-        except BaseException as error:
-            failures.append(error)
+    def work(_):
+        p2uformat.fetch(url, tmp_path / "a.p2u")
+        return np.array_equal(artifact.get("wide"), model["wide"])
 
     with FaultServer({"m.p2u": whole.read_bytes()}) as server:
-        with p2uformat.open(server.url_of("m.p2u")) as artifact:
-            threads = [
-                threading.Thread(target=work, args=(artifact, server.url_of("m.p2u")))
-                for _ in range(6)
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-    assert not failures
+        url = server.url_of("m.p2u")
+        with p2uformat.open(url) as artifact, ThreadPoolExecutor(6) as pool:
+            assert list(pool.map(work, range(6))) == [True] * 6
     assert (tmp_path / "a.p2u").read_bytes() == whole.read_bytes()
 
 
