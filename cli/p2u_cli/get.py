@@ -74,13 +74,13 @@ def get(
     """  # noqa: D301 - the parser folds paragraphs that do not begin with \b
     import p2uformat
 
+    cut = options.row_range(rows)
     with p2uformat.open(
         artifact,
         parents=parents or (),
         threads=threads,
         storage_options=options.storage_options(storage),
     ) as opened:
-        cut = options.row_range(rows)
         read_at = tier or opened.tier_for(name, cut)
         values = opened.get(name, read_at, cut, dtype)
         bound = opened.info(name).max_error[opened.tiers.index(read_at)]

@@ -144,7 +144,7 @@ def spy(name):
     def tell(*arguments, progress, **named):
         raise RuntimeError(json.dumps([name, arguments, named]))
     setattr(p2uformat, name, tell)
-for name in ("pack", "verify", "unpack", "squash"):
+for name in ("pack", "verify", "unpack", "squash", "fetch", "diff"):
     spy(name)
 """
     (tmp_path / "sitecustomize.py").write_text(code)
@@ -162,6 +162,7 @@ CALLS = {
         "sha256": False,
         "overwrite": False,
         "threads": None,
+        "storage_options": None,
     },
     (
         *("pack", "a", "b", "--tiers", "q3,exact", "--base-bits", "3.5", "--parent", "p"),
@@ -177,6 +178,7 @@ CALLS = {
         "sha256": True,
         "overwrite": True,
         "threads": 3,
+        "storage_options": None,
     },
     ("verify", "a"): {
         "deep": False,
@@ -184,6 +186,7 @@ CALLS = {
         "expect": None,
         "parents": [],
         "threads": None,
+        "storage_options": None,
     },
     (
         *("verify", "a", "--deep", "--tier", "q4", "--expect", "blake3:00", "--threads", "1"),
@@ -194,6 +197,7 @@ CALLS = {
         "expect": "blake3:00",
         "parents": ["p"],
         "threads": 1,
+        "storage_options": None,
     },
     ("unpack", "a", "b"): {
         "tier": None,
@@ -202,6 +206,7 @@ CALLS = {
         "parents": [],
         "overwrite": False,
         "threads": None,
+        "storage_options": None,
     },
     (
         *("unpack", "a", "b", "--tier", "q4", "--tensors", "x,y", "--tensors", "z"),
@@ -213,12 +218,54 @@ CALLS = {
         "parents": ["p"],
         "overwrite": True,
         "threads": 2,
+        "storage_options": None,
     },
-    ("squash", "a", "b"): {"parents": [], "overwrite": False, "threads": None},
+    ("squash", "a", "b"): {
+        "parents": [],
+        "overwrite": False,
+        "threads": None,
+        "storage_options": None,
+    },
     ("squash", "a", "b", "--with", "p", "--overwrite", "--threads", "2"): {
         "parents": ["p"],
         "overwrite": True,
         "threads": 2,
+        "storage_options": None,
+    },
+    ("diff", "a", "b", "--option", "anon=true", "--option", "client_kwargs.x.y=text"): {
+        "tensors": None,
+        "errors": True,
+        "parents": [],
+        "threads": None,
+        "storage_options": {"anon": True, "client_kwargs": {"x": {"y": "text"}}},
+    },
+    ("fetch", "a", "b"): {
+        "tier": None,
+        "tensors": None,
+        "rows": None,
+        "seeds": [],
+        "parents": [],
+        "expect": None,
+        "connections": None,
+        "timeout": None,
+        "threads": None,
+        "storage_options": None,
+    },
+    (
+        *("fetch", "a", "b", "--tier", "q4", "--tensors", "x", "--rows", ":7", "--seed", "s"),
+        *("--with", "p", "--expect", "blake3:00", "--connections", "3", "--timeout", "1.5"),
+        *("--threads", "2", "--option", "k=7"),
+    ): {
+        "tier": "q4",
+        "tensors": ["x"],
+        "rows": [None, 7],
+        "seeds": ["s"],
+        "parents": ["p"],
+        "expect": "blake3:00",
+        "connections": 3,
+        "timeout": 1.5,
+        "threads": 2,
+        "storage_options": {"k": 7},
     },
 }
 
