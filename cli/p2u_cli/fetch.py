@@ -39,14 +39,7 @@ def fetch(
             show_default=False,
         ),
     ] = None,
-    rows: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A:B",
-            help="Of the tensors only these rows, such as 0:1000; either end may be left out.",
-            show_default=False,
-        ),
-    ] = None,
+    rows: options.Rows = None,
     seeds: Annotated[
         list[str] | None,
         typer.Option(
@@ -58,14 +51,7 @@ def fetch(
         ),
     ] = None,
     parents: options.Parents = None,
-    expect: Annotated[
-        str | None,
-        typer.Option(
-            metavar="blake3:ROOT",
-            help="The content root that the artifact must have, from a source you trust.",
-            show_default=False,
-        ),
-    ] = None,
+    expect: options.Expect = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,

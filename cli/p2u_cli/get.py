@@ -28,14 +28,7 @@ def get(
             show_default=False,
         ),
     ] = None,
-    rows: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A:B",
-            help="Only these rows, such as 0:1000; either end may be left out.",
-            show_default=False,
-        ),
-    ] = None,
+    rows: options.Rows = None,
     dtype: Annotated[
         str | None,
         typer.Option(

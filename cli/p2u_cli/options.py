@@ -58,6 +58,24 @@ ArtifactPath = Annotated[
     str, typer.Argument(metavar="ART", help="The .p2u file: a path or a URL.", show_default=False)
 ]
 
+Expect = Annotated[
+    str | None,
+    typer.Option(
+        metavar="blake3:ROOT",
+        help="The content root that the artifact must have, from a source you trust.",
+        show_default=False,
+    ),
+]
+
+Rows = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A:B",
+        help="Only these rows, such as 0:1000; either end may be left out.",
+        show_default=False,
+    ),
+]
+
 Storage = Annotated[
     list[str] | None,
     typer.Option(

@@ -33,14 +33,7 @@ def verify(
             show_default=False,
         ),
     ] = None,
-    expect: Annotated[
-        str | None,
-        typer.Option(
-            metavar="blake3:ROOT",
-            help="The content root that the artifact must have, from a source you trust.",
-            show_default=False,
-        ),
-    ] = None,
+    expect: options.Expect = None,
     parents: options.Parents = None,
     storage: options.Storage = None,
     threads: options.Threads = None,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from p2uformat.artifact.catalog import StoredFile, StoredTensor
+from p2uformat.artifact.needs import containers, needs
 from p2uformat.artifact.read import BlockReader, stored_tiers
 from p2uformat.container import Container
 from p2uformat.files import BytesReader, FileReader
@@ -29,12 +30,12 @@ def expecting(reader: BlockReader, wanted: Iterable[Wanted]) -> Iterator[None]:
     wanted : iterable
         The blocks, in the order in which they will be read.
     """
-    if all(isinstance(box.file, FileReader | BytesReader) for box in reader.containers()):
+    if all(isinstance(box.file, FileReader | BytesReader) for box in containers(reader)):
         yield
         return
     pieces: dict[int, tuple[Container, dict[int, Piece]]] = {}
     for stored, block, tier in wanted:
-        for need in reader.needs(stored, block, stored_tiers(stored, tier)):
+        for need in needs(reader, stored, block, stored_tiers(stored, tier)):
             if need is None:
                 continue
             container, place = need

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from p2uformat.artifact.catalog import StoredFile, StoredTensor
+from p2uformat.artifact.needs import holds
 from p2uformat.artifact.read import BlockReader
 from p2uformat.container import Container
 
@@ -45,4 +46,4 @@ def is_complete(reader: BlockReader, stored: StoredTensor | StoredFile, tier: in
     """Return whether a tensor is part of a tier, and all that it needs there is here."""
     if stored.record.layer_tier(0) > tier:
         return False
-    return all(reader.holds(stored, block, tier) for block in range(stored.blocks))
+    return all(holds(reader, stored, block, tier) for block in range(stored.blocks))

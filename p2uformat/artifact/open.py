@@ -16,6 +16,7 @@ from p2uformat.artifact.complete import is_complete
 from p2uformat.artifact.contents import Contents, Path, placed
 from p2uformat.artifact.formats import DTypeLike, converted, float_format, target_format
 from p2uformat.artifact.load import allocate_all, given, load_blocks
+from p2uformat.artifact.needs import holds
 from p2uformat.artifact.rows import Rows, allocate, fitting, row_range
 from p2uformat.artifact.source import SourceFile, file_info, source_files, tensor_names
 from p2uformat.artifact.summary import Shares, max_errors, rms_errors, summarize
@@ -244,7 +245,7 @@ class Artifact(Closing):
         start, stop, _ = row_range(stored, rows)
         blocks = stored.geometry.blocks_for(start, stop)
         for number in reversed(range(stored.record.layer_tier(0), len(self.tiers))):
-            if all(self._contents.reader.holds(stored, block, number) for block in blocks):
+            if all(holds(self._contents.reader, stored, block, number) for block in blocks):
                 return self.tiers[number]
         raise self._contents.incomplete(f"tensor {name!r} is whole at any tier")
 

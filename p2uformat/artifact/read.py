@@ -135,56 +135,15 @@ class BlockReader:
         with self._blamed(stored, layer, block):
             return self._parent, self.lineage.same_block(stored, block)
 
-    def containers(self) -> Iterator[Container]:
-        """Yield what is read from: the artifact, its parent, that one's, and so on."""
-        reader: BlockReader | None = self
-        while reader is not None:
-            yield reader._container  # noqa: SLF001 - its own kind
-            reader = reader._parent  # noqa: SLF001
+    @property
+    def container(self) -> Container:
+        """What it reads from."""
+        return self._container
 
-    def holds(self, stored: Stored, block: int, tier: int) -> bool:
-        """Return whether all that a block needs at a tier is here, and in the parent."""
-        return all(
-            need is not None and need[0].held(need[1].page, need[1].chunk)
-            for need in self.needs(stored, block, stored_tiers(stored, tier))
-        )
-
-    def needs(
-        self,
-        stored: Stored,
-        block: int,
-        layers: Sequence[int],
-        seen: set[tuple[int, int, int]] | None = None,
-    ) -> Iterator[tuple[Container, Place] | None]:
-        """Yield the chunks that layers of a block are made of, and their containers.
-
-        None stands for what is not known, because a page is damaged, or for a parent that is not
-        at hand.
-        """
-        seen = set() if seen is None else seen
-        for layer in layers:
-            place = stored.place(layer, block)
-            shared = place is SHARED
-            if place is None:
-                yield None
-                continue
-            if not shared:
-                yield self._container, place
-                if not self.is_difference(stored, layer, block):
-                    continue
-            if self._parent is None or self.lineage is None:
-                yield None
-                continue
-            if shared:
-                found, number, part = self.lineage.shared(stored, layer, block)
-            else:
-                found, number, part = self.lineage.same_block(stored, block), layer, block
-            # A difference below needs all layers up to its own, so all of them are asked for.
-            key = id(found), part, number
-            if key not in seen:
-                seen.add(key)
-                needed = stored_tiers(found, found.record.layer_tier(number))
-                yield from self._parent.needs(found, part, needed, seen)
+    @property
+    def parent(self) -> BlockReader | None:
+        """The reader of the parent, where that is at hand."""
+        return self._parent
 
     def sections(self, stored: Stored, layer: int, block: int) -> Sequence[Buffer]:
         """Return what this artifact's own chunk has of a layer: its parts, or its difference's."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from p2uformat.artifact.bodies import own_chunk
 from p2uformat.artifact.catalog import StoredFile, StoredTensor
 from p2uformat.artifact.contents import Contents, Path
+from p2uformat.artifact.needs import holds
 from p2uformat.artifact.refresh import fresh_block, fresh_ladder
 from p2uformat.chunk import DIFFERENCES, Codec
 from p2uformat.closing import Closing
@@ -125,7 +126,7 @@ class Seeds(Closing):
             return None
         tier = found.stored.record.layer_tier(found.number)
         reader = found.contents.reader
-        return found if reader.holds(found.stored, found.block, tier) else None
+        return found if holds(reader, found.stored, found.block, tier) else None
 
 
 def _known_blocks(stored: Stored, number: int) -> Iterator[int]:
