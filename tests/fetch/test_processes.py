@@ -40,10 +40,11 @@ def largest_chunk(path: Path) -> int:
 
 @pytest.fixture(scope="module")
 def big(tmp_path_factory) -> Path:
-    """An artifact of some 25 MB, in chunks of up to 1 MB."""
+    """An artifact of some 25 MB, in a soak 120, in chunks of up to 1 MB."""
     rng = np.random.default_rng(3)
     path = tmp_path_factory.mktemp("big") / "m.p2u"
-    weights = {f"l.{i}": rng.standard_normal((2048, 256), np.float32) for i in range(14)}
+    count = 70 if SOAK else 14
+    weights = {f"l.{i}": rng.standard_normal((2048, 256), np.float32) for i in range(count)}
     p2uformat.pack(weights, path)
     return path
 
@@ -55,7 +56,7 @@ def test_killed_at_any_moment_it_goes_on(big, tmp_path):
     chunk = largest_chunk(big)
     chosen = random.Random(1)
     kills = 50 if SOAK else 8
-    with FaultServer({"m.p2u": data}, rate=len(data) / 6) as server:
+    with FaultServer({"m.p2u": data}, rate=4e6) as server:
         for _ in range(kills):
             before = server.bytes_sent
             process = start(server.url_of("m.p2u"), target)
@@ -63,7 +64,7 @@ def test_killed_at_any_moment_it_goes_on(big, tmp_path):
             deadline = time.monotonic() + 30
             while server.bytes_sent == before and time.monotonic() < deadline:
                 time.sleep(0.01)
-            time.sleep(chosen.random() * 8 / kills)
+            time.sleep(chosen.random())
             process.kill()
             process.communicate()
             if target.exists() and target.stat().st_size == len(data):
