@@ -29,10 +29,11 @@ class HttpSource(Source):
     """An object of fsspec's ``http`` file system."""
 
     async def _ask(self, start: int, stop: int | None) -> Answer:
-        import aiohttp  # noqa: PLC0415 - an extra; whoever gets here has it
+        files = self.files  # which says what to install, where aiohttp is missing
+        import aiohttp  # noqa: PLC0415 - an extra
 
         try:
-            response = await self._get(start, stop)
+            response = await self._get(files, start, stop)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise _broken(error) from error
         except ValueError as error:  # a URL that is none
@@ -43,10 +44,9 @@ class HttpSource(Source):
             response.close()
             raise
 
-    async def _get(self, start: int, stop: int | None) -> Any:  # noqa: ANN401 - aiohttp is an extra
+    async def _get(self, files: Any, start: int, stop: int | None) -> Any:  # noqa: ANN401 - an extra
         import aiohttp  # noqa: PLC0415
 
-        files = self.files
         session = await files.set_session()
         options = dict(files.kwargs)
         # Compressed on the way, bytes could not be counted, and their offsets mean nothing.

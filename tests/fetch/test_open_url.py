@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import fsspec
 import numpy as np
 import pytest
@@ -188,3 +191,21 @@ def test_a_server_that_dies_while_reading_is_told(server):
             artifact.get("wide")
         server.script = ""
         assert artifact.get("wide", "q4").shape == (5000, 256)
+
+
+@pytest.mark.parametrize(
+    ("package", "url", "extra"),
+    [("aiohttp", "http://127.0.0.1:9/m.p2u", "http"), ("s3fs", "s3://bucket/m.p2u", "s3")],
+)
+def test_a_package_that_is_missing_is_named(package, url, extra):
+    code = f"""
+import sys
+sys.modules[{package!r}] = None
+import p2uformat
+try:
+    p2uformat.open({url!r})
+except p2uformat.InvalidArgument as error:
+    print(error.hint)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout == f"pip install 'p2uformat[{extra}]'\n"
