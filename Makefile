@@ -87,7 +87,7 @@ sanitize: $(VENV)/.test
 	cd $(SANITIZED) && LD_PRELOAD="$(PRELOAD)" PYTHONMALLOC=malloc P2U_SANITIZED="$$PWD" \
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
 		P2U_FUZZ_EXECUTIONS=$(EXECUTIONS) $(abspath $(BIN)/python) -m pytest -p no:cacheprovider \
-		-s tests/fuzz tests/unit/test_kernels_*.py -k "not (every_pattern and ($(SLOW))) and not blocks_of_every_pattern" $(PYTEST_ARGS)
+		-n $(JOBS) tests/fuzz tests/unit/test_kernels_*.py -k "not (every_pattern and ($(SLOW))) and not blocks_of_every_pattern" $(PYTEST_ARGS)
 
 soak: $(VENV)/.test $(VENV)/.fuzz
 	$(BIN)/python -m tests.fuzz.parsers run --executions $(SOAK) --jobs $(JOBS) $(FUZZ_ARGS)
