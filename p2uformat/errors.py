@@ -23,8 +23,12 @@
     │   └── ParentMismatch
     ├── UnsupportedFormat           a newer version, or a feature this reader does not know
     │   └── NotAnArtifact
-    └── Incomplete                  cut off: the whole, or the tier asked for, is not there
-        └── ParentRequired
+    ├── Incomplete                  cut off: the whole, or the tier asked for, is not there
+    │   └── ParentRequired
+    └── Conflict                    somebody else writes to the same store
+        ├── VersionConflict         and made another version first
+        ├── LeaseLost               and took this writer for dead
+        └── SeveralWriters          where only one at a time is safe
 
 Nothing else leaves the library: foreign exceptions are mapped at the edge where they arise.
 """
@@ -40,12 +44,14 @@ from typing import ClassVar, Self
 
 __all__ = [
     "AccessDenied",
+    "Conflict",
     "CorruptData",
     "DestinationExists",
     "DigestMismatch",
     "Incomplete",
     "InvalidArgument",
     "InvalidSource",
+    "LeaseLost",
     "LimitExceeded",
     "Malformed",
     "NonCanonical",
@@ -56,12 +62,14 @@ __all__ = [
     "ParentRequired",
     "RangesIgnored",
     "RootMismatch",
+    "SeveralWriters",
     "SourceChanged",
     "StoreUnavailable",
     "TensorNotFound",
     "TierNotFound",
     "TransferFailed",
     "UnsupportedFormat",
+    "VersionConflict",
     "from_os_error",
 ]
 
@@ -392,6 +400,43 @@ class ParentRequired(Incomplete):
 
 
 _ABSENT = frozenset({_errno.ENOENT, _errno.ENOTDIR})
+
+
+class Conflict(P2UError):
+    """Somebody else writes to the same store."""
+
+    code: ClassVar[str] = "conflict"
+
+
+class VersionConflict(Conflict):
+    """Another version of the name was made first.
+
+    Attributes
+    ----------
+    expected, got : int or None
+        The last version as it should be, and as it is.
+    """
+
+    code: ClassVar[str] = "version-conflict"
+
+    def __init__(
+        self, message: str, *, hint: str = "", expected: int | None = None, got: int | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.expected = expected
+        self.got = got
+
+
+class LeaseLost(Conflict):
+    """A collector took this writer for dead, so that what it relies on may be gone."""
+
+    code: ClassVar[str] = "lease-lost"
+
+
+class SeveralWriters(Conflict):
+    """Another writer is at work, in a place where only one at a time is safe."""
+
+    code: ClassVar[str] = "several-writers"
 
 
 def from_os_error(error: OSError, action: str, path: str | os.PathLike[str]) -> P2UError:

@@ -86,7 +86,7 @@ class Objects(Protocol):
         """Delete objects; those that are not there do not matter."""
 
     def list(self, prefix: str) -> list[Stat]:
-        """Return all objects below a prefix that ends in ``/``, or all, by key; never a stale list."""
+        """Return all objects below a prefix that ends in ``/``, by key; never a stale list."""
 
     def now(self) -> float:
         """Return the time by the clock of the place, of about this moment."""
