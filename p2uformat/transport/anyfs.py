@@ -40,7 +40,7 @@ class AnySource(Source):
         return Answer(partial, start, end, size, read, lambda: None)
 
     async def _size(self, files: Any) -> int:  # noqa: ANN401 - fsspec has no types
-        self.requests += 1
+        self.counts.requests += 1
         found = await self._call(files, "info", self.path)
         if found.get("type") == "directory":
             raise missing(self.name)

@@ -53,6 +53,10 @@ class RemoteReader(Closing):
         How patient and greedy to be.
     known : bytes
         The manifest of a file at hand: if this is of the same artifact, it is not read again.
+    source : Source, optional
+        The object, where it is no single one behind the URL.
+    begun : Beginning, optional
+        Its start, where that is known: nothing is asked for then.
 
     Attributes
     ----------
@@ -73,11 +77,19 @@ class RemoteReader(Closing):
         If its protocol is not known here.
     """
 
-    def __init__(self, address: Address, policy: Policy | None = None, known: bytes = b"") -> None:
+    def __init__(
+        self,
+        address: Address,
+        policy: Policy | None = None,
+        known: bytes = b"",
+        *,
+        source: Source | None = None,
+        begun: Beginning | None = None,
+    ) -> None:
         self.policy = policy or Policy()
-        self.source = source_of(address, self.policy)
-        self.path = address.name
-        begun = run(self._begin(HEAD_BYTES if known else FIRST_BYTES))
+        self.source = source or source_of(address, self.policy)
+        self.path = self.source.name
+        begun = begun or run(self._begin(HEAD_BYTES if known else FIRST_BYTES))
         if known and begun.data[_NAMED] == known[_NAMED]:
             begun = replace(begun, data=begun.data[:HEAD_BYTES] + known[HEAD_BYTES:])
         self.size = begun.total

@@ -17,7 +17,7 @@ from p2uformat.transport.fault import Fault, changed, cut, lasting, needs_packag
 from p2uformat.transport.pieces import SPAN_BYTES
 from p2uformat.transport.policy import Policy
 
-__all__ = ["Answer", "Beginning", "Source"]
+__all__ = ["Answer", "Beginning", "Counts", "Source"]
 
 _SAME_BYTES: Final = 512  # of a p2u file they name its roots
 
@@ -67,6 +67,20 @@ class Beginning:
     ranges: bool
 
 
+@dataclass(slots=True)
+class Counts:
+    """What was asked for; objects that are read together share one.
+
+    Parameters
+    ----------
+    requests, received : int
+        Requests sent, and bytes of bodies received, by this process.
+    """
+
+    requests: int = 0
+    received: int = 0
+
+
 class Source(ABC):
     """An object behind a URL.
 
@@ -83,7 +97,7 @@ class Source(ABC):
     ----------
     name : str
         The URL for messages.
-    requests, received : int
+    counts : Counts
         Requests sent, and bytes of bodies received, by this process.
     """
 
@@ -93,8 +107,7 @@ class Source(ABC):
         self.address = address
         self.policy = policy
         self.name = address.name
-        self.requests = 0
-        self.received = 0
+        self.counts = Counts()
         self._lock = threading.Lock()
         self._pid = -1
         self._files: Any = None
@@ -105,6 +118,16 @@ class Source(ABC):
     @abstractmethod
     async def _ask(self, start: int, stop: int | None) -> Answer:
         """Ask for a range, or for all of the object from its start; raise `Fault`."""
+
+    @property
+    def requests(self) -> int:
+        """Requests sent by this process."""
+        return self.counts.requests
+
+    @property
+    def received(self) -> int:
+        """Bytes of bodies received by this process."""
+        return self.counts.received
 
     @property
     def files(self) -> Any:  # noqa: ANN401 - fsspec has no types
@@ -177,7 +200,7 @@ class Source(ABC):
         try:
             self._compare_total(answer)
             while part := await answer.read():
-                self.received += len(part)
+                self.counts.received += len(part)
                 yield part
         finally:
             answer.close()
@@ -191,7 +214,7 @@ class Source(ABC):
         return b"".join(parts) == self._beginning
 
     async def _asked(self, start: int, stop: int | None) -> Answer:
-        self.requests += 1
+        self.counts.requests += 1
         return await self._ask(start, stop)
 
     async def _parts(self, answer: Answer, length: int) -> AsyncGenerator[bytes, None]:
@@ -200,7 +223,7 @@ class Source(ABC):
             part = await answer.read()
             if not part:
                 raise Fault(f"the answer ended {left} bytes early")
-            self.received += len(part)
+            self.counts.received += len(part)
             if len(part) > left and answer.partial:
                 raise Fault("the answer has more bytes than asked for", strict=True)
             part = part[:left]

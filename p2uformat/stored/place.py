@@ -1,0 +1,151 @@
+"""Artifacts in stores as places that `open` and its like take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from p2uformat.digest import to_text
+from p2uformat.errors import NotFound, RootMismatch
+from p2uformat.reading import Reader
+from p2uformat.store.lookup import Found, find_record
+from p2uformat.store.marker import check_marker
+from p2uformat.store.objects import Objects
+from p2uformat.store.place import open_objects
+from p2uformat.store.remote import RemoteObjects
+from p2uformat.store.versions import Version, version
+from p2uformat.stored.address import StoreAddress
+from p2uformat.stored.extents import Extents
+from p2uformat.stored.manifest import Bundles, build_manifest, header_of
+from p2uformat.stored.packed import PackedReader, PackedSource
+from p2uformat.transport.policy import Policy
+from p2uformat.transport.remote import RemoteReader
+from p2uformat.transport.source import Beginning
+
+__all__ = ["StoredPlace"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPlace:
+    """An artifact in a store, found and ready to be opened.
+
+    Parameters
+    ----------
+    objects : Objects
+        The store's place.
+    found : Found
+        The record.
+    name : str
+        What it is called in messages.
+    version : Version or None
+        The version that was asked for, if it was by name.
+    number : int
+        Which artifact of the record: 0 is the one that was asked for, the others are those that
+        it needs.
+    bundles : Bundles or None
+        What was read before.
+    """
+
+    objects: Objects
+    found: Found
+    name: str
+    version: Version | None = None
+    number: int = 0
+    bundles: Bundles | None = None
+
+    @classmethod
+    def of(cls, address: StoreAddress) -> Self:
+        """Find an artifact.
+
+        Raises
+        ------
+        NotFound
+            If there is no such store, name, version or root, or what a ref names is gone.
+        UnsupportedFormat
+            If the store is of a newer format.
+        """
+        objects = open_objects(address.store, address.options)
+        check_marker(objects)
+        if address.root is not None:
+            return cls(objects, _record(objects, address.root, None, address.text), address.text)
+        assert address.name is not None
+        return cls.of_version(objects, version(objects, address.name, address.seq))
+
+    @classmethod
+    def of_version(cls, objects: Objects, wanted: Version) -> Self:
+        """Find the artifact of a version."""
+        name = f"{objects.name}#{wanted.text}"
+        ref = wanted.ref
+        assert ref.content is not None
+        return cls(objects, _record(objects, ref.content, ref.generation, name), name, wanted)
+
+    @property
+    def root(self) -> bytes:
+        """The content root."""
+        return header_of(self.found.record.artifacts[self.number], self.name).content_root
+
+    @property
+    def parents(self) -> Sequence[StoredPlace]:
+        """The artifacts that it needs."""
+        bundles = self.bundles or Bundles(self.objects, self.found)
+        return [
+            StoredPlace(self.objects, self.found, f"{self.name} (parent)", None, number, bundles)
+            for number in range(self.number + 1, len(self.found.record.artifacts))
+        ]
+
+    def open(self, policy: Policy | None = None) -> Reader:
+        """Return it to be read like a file.
+
+        Raises
+        ------
+        CorruptData, UnsupportedFormat
+            If the record or a page is damaged.
+        RootMismatch
+            If the record is of another artifact.
+        NotFound
+            If a bundle is gone.
+        """
+        bundles = self.bundles or Bundles(self.objects, self.found)
+        placed = self.found.record.artifacts[self.number]
+        header, manifest = build_manifest(placed, bundles)
+        if self.number == 0 and header.content_root != self.found.root:
+            raise _other(self.name, self.found.root, header.content_root)
+        extents = Extents(header.manifest_length, placed, self.found.record)
+        objects = self.objects
+        if not isinstance(objects, RemoteObjects):
+            return PackedReader(objects, self.name, manifest, extents, self._moved)
+        chosen = policy or Policy()
+        source = PackedSource(objects, self.name, extents, self._moved, chosen)
+        begun = Beginning(manifest, extents.stop, ranges=True)
+        return RemoteReader(objects.address, chosen, source=source, begun=begun)
+
+    def _moved(self) -> Extents | None:
+        """Look whether the artifact lies elsewhere by now."""
+        newer = find_record(self.objects, self.found.root)
+        if newer is None or newer.generation == self.found.generation:
+            return None
+        mine = self.found.record.artifacts[self.number]
+        for placed in newer.record.artifacts:
+            if placed.header == mine.header and placed.payload >= mine.payload:
+                header = header_of(placed, self.name)
+                return Extents(header.manifest_length, placed, newer.record)
+        return None
+
+
+def _record(objects: Objects, root: bytes, generation: int | None, name: str) -> Found:
+    found = find_record(objects, root, generation)
+    if found is None:
+        raise NotFound(
+            f"{name!r}: the store has no artifact {to_text(root)}",
+            hint="p2u refs STORE lists what there is; p2u verify STORE says what is missing",
+        )
+    return found
+
+
+def _other(name: str, expected: bytes, got: bytes) -> RootMismatch:
+    return RootMismatch(
+        f"{name!r}: expected root {to_text(expected)}, got {to_text(got)}",
+        expected=to_text(expected),
+        got=to_text(got),
+    )
