@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-__all__ = ["Piece", "Reader"]
+__all__ = ["Openable", "Piece", "Reader"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +57,15 @@ class Reader(Protocol):
 
     def close(self) -> None:
         """Let go of it."""
+
+
+@runtime_checkable
+class Openable(Protocol):
+    """A place that is opened in a way of its own."""
+
+    @property
+    def parents(self) -> Sequence[Openable]:
+        """Where the artifacts lie that the one here needs; none if nobody knows."""
+
+    def open(self) -> Reader:
+        """Return what is there, to be read like a file."""

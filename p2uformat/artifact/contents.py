@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -13,6 +14,7 @@ from p2uformat.closing import Closing
 from p2uformat.container import Container, Place, attach
 from p2uformat.digest import to_text
 from p2uformat.errors import Incomplete, Malformed, ParentMismatch, TierNotFound
+from p2uformat.reading import Openable
 from p2uformat.transport import Address, StorageOptions
 
 __all__ = ["Contents", "Path", "placed"]
@@ -22,8 +24,16 @@ Path = Place
 
 def placed(place: Path, options: StorageOptions | None) -> Path:
     """Return a place together with what is needed to reach it."""
-    if isinstance(place, bytes | Address):
+    if isinstance(place, bytes | Address | Openable):
         return place
+    text = os.fspath(place) if isinstance(place, os.PathLike) else place
+    if isinstance(text, str) and "#" in text:
+        # Stores are not for files of this machine: what they need is loaded here only.
+        from p2uformat.stored import StoreAddress, StoredPlace  # noqa: PLC0415
+
+        address = StoreAddress.of(text, options)
+        if address is not None:
+            return StoredPlace.of(address)
     return Address.of(place, options)
 
 
@@ -88,7 +98,7 @@ class Contents(Closing):
         try:
             if container.trailing:
                 raise trailing_data(container)
-            return cls.with_parents(container, parents)
+            return cls.with_parents(container, [*parents, *_related(path)])
         except BaseException:
             container.close()
             raise
@@ -153,6 +163,11 @@ class Contents(Closing):
         self.container.close()
         if self.parent is not None and self.owned:
             self.parent.close()
+
+
+def _related(path: Path) -> Sequence[Path]:
+    """Return where the parents of what lies at a place lie, if the place knows."""
+    return path.parents if isinstance(path, Openable) else ()
 
 
 def _find(child: Container, parents: Sequence[Path | Contents]) -> tuple[Contents, bool]:

@@ -6,9 +6,9 @@ from functools import cached_property
 
 from p2uformat.artifact.catalog import Catalog, StoredFile, StoredTensor
 from p2uformat.errors import Malformed
-from p2uformat.manifest import BitplaneParameters
+from p2uformat.manifest import BitplaneParameters, TensorRecord
 
-__all__ = ["Lineage"]
+__all__ = ["Lineage", "alike", "alike_records"]
 
 Stored = StoredTensor | StoredFile
 Layer = tuple[Stored, int, int]
@@ -49,6 +49,10 @@ class Lineage:
         if found is None:
             raise Malformed("a layer is shared that the parent does not have")
         return found
+
+    def find(self, tier: int, digest: bytes) -> Layer | None:
+        """Return a layer of this tier and digest; None if there is none."""
+        return self._index.get((tier, digest))
 
     def known(self, tier: int, digest: bytes) -> bool:
         """Return whether the parent has a layer."""
@@ -92,7 +96,11 @@ def alike(one: Stored, other: Stored) -> bool:
         if isinstance(one, StoredFile) and isinstance(other, StoredFile):
             return one.record.layout == other.record.layout
         return False
-    a, b = one.record, other.record
+    return alike_records(one.record, other.record)
+
+
+def alike_records(a: TensorRecord, b: TensorRecord) -> bool:
+    """Return whether two tensors are quantized and cut into segments in the same way."""
     if (a.quantizer, a.dtype) != (b.quantizer, b.dtype):
         return False
     if not isinstance(a.parameters, BitplaneParameters):

@@ -32,7 +32,7 @@ from p2uformat.manifest import (
     EncodingRoot,
     check_sequence,
 )
-from p2uformat.reading import Reader
+from p2uformat.reading import Openable, Reader
 from p2uformat.transport import Address
 
 __all__ = ["Container", "Page", "Place", "TableFault", "open_reader"]
@@ -40,8 +40,8 @@ __all__ = ["Container", "Page", "Place", "TableFault", "open_reader"]
 _ENTRY_BYTES: Final = 8
 _EMPTY: Final = EncodingPage((), ())
 Room = Callable[[int], memoryview]
-Place = str | os.PathLike[str] | bytes | Address
-"""Where a file is: a path, its bytes, or a URL with what is needed to reach it."""
+Place = str | os.PathLike[str] | bytes | Address | Openable
+"""Where a file is: a path, its bytes, a URL with what is needed to reach it, or a store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,6 +373,8 @@ def open_reader(place: Place) -> Reader:
     """Open what is at a place."""
     if isinstance(place, bytes):
         return BytesReader(place)
+    if isinstance(place, Openable):
+        return place.open()
     if not isinstance(place, Address):
         place = Address.of(place)
     if isinstance(place, Address):

@@ -30,6 +30,7 @@ __all__ = [
     "EncodingRoot",
     "ParentRef",
     "RecordLayers",
+    "codecs_for",
 ]
 
 _KEYS: Final = frozenset({"content", "ext", "features", "pages", "version"})
@@ -171,7 +172,7 @@ def _layer(value: object, record: Record, number: int, chunks: list[_RawEntry]) 
     count = len(chunks)
     layer = tuple([_pair(pair, count) for pair in pairs])
     tier = record.layer_tier(number)
-    allowed = _codecs(record, number)
+    allowed = codecs_for(record, number)
     for chunk in {pair[0] for pair in layer if pair is not None}:
         if chunks[chunk][0] != tier:
             raise Malformed(f"chunk {chunk}: expected tier {tier}, got {chunks[chunk][0]}")
@@ -180,7 +181,8 @@ def _layer(value: object, record: Record, number: int, chunks: list[_RawEntry]) 
     return layer
 
 
-def _codecs(record: Record, number: int) -> frozenset[int]:
+def codecs_for(record: Record, number: int) -> frozenset[int]:
+    """Return the codecs of chunks that a layer of a record may lie in."""
     if isinstance(record, FileRecord) or record.quantizer == "opaque":
         return _OPAQUE
     if number == 0:
