@@ -26,10 +26,12 @@ __all__ = [
     "end_key",
     "new_id",
     "number_in",
+    "packs_of",
     "pin_key",
     "record_key",
     "ref_key",
     "ref_of",
+    "writer_in",
 ]
 
 MARKER: Final = "p2u.json"
@@ -50,6 +52,7 @@ _PART: Final = re.compile(r"(?![0-9]{16}\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _PARTS: Final = 8
 _REF: Final = re.compile(r"refs/(.+)/([0-9]{16})")
 _NUMBER: Final = re.compile(r".*[/.]([0-9]{4,16})")
+_PIN: Final = re.compile(r"pins/([0-9a-f]{32})\.(?:[0-9]{4}|end)")
 _PACK: Final = re.compile(r"packs/([0-9a-f]{2})/(\1[0-9a-f]{30})/([0-9]{6})")
 
 
@@ -191,3 +194,15 @@ def number_in(key: str) -> int | None:
     """
     found = _NUMBER.fullmatch(key)
     return None if found is None else int(found[1])
+
+
+def writer_in(key: str) -> bytes | None:
+    """Return the writer whose pin, or end, a key stands for; None if it is neither.
+
+    Examples
+    --------
+    >>> writer_in(pin_key(b"w" * 16, 0)) == writer_in(end_key(b"w" * 16)) == b"w" * 16
+    True
+    """
+    found = _PIN.fullmatch(key)
+    return None if found is None else bytes.fromhex(found[1])
