@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from p2uformat.errors import Malformed
 from p2uformat.manifest import ChunkEntry, EncodingPage
 
-__all__ = ["Layout", "place"]
+__all__ = ["Layout", "in_order", "place"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +67,14 @@ def _of_tier(chunks: Sequence[ChunkEntry], first: int, tier: int) -> Sequence[Ch
     while end < len(chunks) and chunks[end].tier == tier:
         end += 1
     return chunks[first:end]
+
+
+def in_order(pages: Sequence[EncodingPage], tiers: int) -> Iterator[ChunkEntry]:
+    """Yield the chunks of all pages in the order of the file, each once."""
+    for tier in range(tiers):
+        seen: set[bytes] = set()
+        for page in pages:
+            for chunk in page.chunks:
+                if chunk.tier == tier and chunk.id not in seen:
+                    seen.add(chunk.id)
+                    yield chunk

@@ -15,7 +15,7 @@ from p2uformat.digest import digest
 from p2uformat.errors import StoreUnavailable, from_os_error
 from p2uformat.manifest import Manifest
 
-__all__ = ["write_artifact"]
+__all__ = ["header_for", "write_artifact"]
 
 _COPY_BYTES: Final = 1 << 20
 
@@ -61,8 +61,9 @@ def write_artifact(
     Malformed
         If what was handed in is not a sound artifact.
     """
-    layout = _layout(manifest, tier_spools)
-    header = _header(manifest, layout)
+    header, layout = header_for(manifest)
+    given = tuple(length for _, length in tier_spools)
+    assert given == layout.tier_bytes, f"expected spools of {layout.tier_bytes} bytes, got {given}"
     with publish(destination, overwrite=overwrite) as output:
         output.write(header.encode())
         output.write(manifest.content_root)
@@ -90,15 +91,10 @@ def _manifest_bytes(manifest: Manifest, entries: int) -> int:
     return HEADER_BYTES + roots + pages + 8 * entries
 
 
-def _layout(manifest: Manifest, spools: Sequence[Spool]) -> Layout:
+def header_for(manifest: Manifest) -> tuple[Header, Layout]:
+    """Return the header of the file that a manifest makes, and where its chunks lie."""
     start = _manifest_bytes(manifest, sum(len(page.chunks) for page in manifest.chunks))
     layout = place(manifest.chunks, start, manifest.tiers)
-    given = tuple(length for _, length in spools)
-    assert given == layout.tier_bytes, f"expected spools of {layout.tier_bytes} bytes, got {given}"
-    return layout
-
-
-def _header(manifest: Manifest, layout: Layout) -> Header:
     entries = sum(len(offsets) for offsets in layout.offsets)
     header = Header(
         digest(manifest.content_root),
@@ -110,7 +106,7 @@ def _header(manifest: Manifest, layout: Layout) -> Header:
         entries,
     )
     header.check()
-    return header
+    return header, layout
 
 
 def _copy(

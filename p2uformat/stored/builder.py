@@ -9,7 +9,7 @@ from typing import Final, Generic, TypeVar
 from p2uformat.digest import digest
 from p2uformat.store.keys import PackId
 from p2uformat.store.records import Blob, Extent, Placed, Record, joined
-from p2uformat.stored.manifest import Bundles, blobs_of
+from p2uformat.stored.manifest import blobs_of
 from p2uformat.stored.offer import Known, Offer, PackPlace
 from p2uformat.stored.place import StoredPlace
 
@@ -62,16 +62,13 @@ def build_record(
 
 
 def _pages_of(place: StoredPlace) -> list[_Page]:
-    bundles = place.bundles or Bundles(place.objects, place.found)
-    placed = place.found.record.artifacts[place.number]
-    return [(name, data) for name, _, data in blobs_of(placed, bundles)]
+    return [(name, data) for name, _, data in blobs_of(place.placed, place.bundles)]
 
 
 def _remapped(
     place: StoredPlace, blobs: tuple[Blob, ...], packs: _Numbers[PackId]
 ) -> Placed:
-    record = place.found.record
-    placed = record.artifacts[place.number]
+    record, placed = place.found.record, place.placed
     extents = tuple(
         extent._replace(pack=packs.of(record.packs[extent.pack])) for extent in placed.extents
     )

@@ -10,7 +10,7 @@ from p2uformat.container import Container
 from p2uformat.container.header import Header
 from p2uformat.store.keys import PackId
 from p2uformat.stored.extents import Extents
-from p2uformat.stored.manifest import Bundles, blobs_of
+from p2uformat.stored.manifest import blobs_of
 from p2uformat.stored.place import StoredPlace
 
 __all__ = ["Known", "Offer", "OfferedChunk", "PackPlace", "arrange"]
@@ -95,15 +95,15 @@ class Known:
     def add(self, place: StoredPlace, container: Container) -> None:
         """Add an artifact that is open."""
         record = place.found.record
-        placed = record.artifacts[place.number]
+        placed = place.placed
         extents = Extents(container.header.manifest_length, placed, record)
         for page, offsets in zip(container.pages, container.offsets, strict=True):
-            for entry, offset in zip(page.encoding.chunks if page.encoding else (), offsets, strict=False):
+            entries = page.encoding.chunks if page.encoding is not None else ()
+            for entry, offset in zip(entries, offsets, strict=False):
                 found = extents.of_chunk(offset, entry.length)
                 if found is not None:
                     self.chunks.setdefault((entry.tier, entry.id), PackPlace(*found))
-        bundles = place.bundles or Bundles(place.objects, place.found)
-        for name, blob, _ in blobs_of(placed, bundles):
+        for name, blob, _ in blobs_of(placed, place.bundles):
             where = record.bundles[blob.bundle], blob.offset, blob.length
             self.blobs.setdefault(name, where)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from p2uformat.digest import to_text
@@ -13,6 +13,7 @@ from p2uformat.store.lookup import Found, find_record
 from p2uformat.store.marker import check_marker
 from p2uformat.store.objects import Objects
 from p2uformat.store.place import open_objects
+from p2uformat.store.records import Placed
 from p2uformat.store.remote import RemoteObjects
 from p2uformat.store.versions import Version, version
 from p2uformat.stored.address import StoreAddress
@@ -38,21 +39,28 @@ class StoredPlace:
         The record.
     name : str
         What it is called in messages.
+    bundles : Bundles
+        Of the record.
     version : Version or None
         The version that was asked for, if it was by name.
     number : int
         Which artifact of the record: 0 is the one that was asked for, the others are those that
         it needs.
-    bundles : Bundles or None
-        What was read before.
     """
 
     objects: Objects
     found: Found
     name: str
+    bundles: Bundles
     version: Version | None = None
     number: int = 0
-    bundles: Bundles | None = None
+
+    @classmethod
+    def at(
+        cls, objects: Objects, found: Found, name: str, version: Version | None = None
+    ) -> Self:
+        """Return the place of the artifact that a record is for."""
+        return cls(objects, found, name, Bundles(objects, found), version)
 
     @classmethod
     def of(cls, address: StoreAddress) -> Self:
@@ -68,7 +76,7 @@ class StoredPlace:
         objects = open_objects(address.store, address.options)
         check_marker(objects)
         if address.root is not None:
-            return cls(objects, _record(objects, address.root, None, address.text), address.text)
+            return cls.at(objects, _record(objects, address.root, None, address.text), address.text)
         assert address.name is not None
         return cls.of_version(objects, version(objects, address.name, address.seq))
 
@@ -78,19 +86,23 @@ class StoredPlace:
         name = f"{objects.name}#{wanted.text}"
         ref = wanted.ref
         assert ref.content is not None
-        return cls(objects, _record(objects, ref.content, ref.generation, name), name, wanted)
+        return cls.at(objects, _record(objects, ref.content, ref.generation, name), name, wanted)
+
+    @property
+    def placed(self) -> Placed:
+        """Where it lies."""
+        return self.found.record.artifacts[self.number]
 
     @property
     def root(self) -> bytes:
         """The content root."""
-        return header_of(self.found.record.artifacts[self.number], self.name).content_root
+        return header_of(self.placed, self.name).content_root
 
     @property
     def parents(self) -> Sequence[StoredPlace]:
         """The artifacts that it needs."""
-        bundles = self.bundles or Bundles(self.objects, self.found)
         return [
-            StoredPlace(self.objects, self.found, f"{self.name} (parent)", None, number, bundles)
+            replace(self, name=f"{self.name} (parent)", version=None, number=number)
             for number in range(self.number + 1, len(self.found.record.artifacts))
         ]
 
@@ -106,9 +118,8 @@ class StoredPlace:
         NotFound
             If a bundle is gone.
         """
-        bundles = self.bundles or Bundles(self.objects, self.found)
-        placed = self.found.record.artifacts[self.number]
-        header, manifest = build_manifest(placed, bundles)
+        placed = self.placed
+        header, manifest = build_manifest(placed, self.bundles)
         if self.number == 0 and header.content_root != self.found.root:
             raise _other(self.name, self.found.root, header.content_root)
         extents = Extents(header.manifest_length, placed, self.found.record)
@@ -125,7 +136,7 @@ class StoredPlace:
         newer = find_record(self.objects, self.found.root)
         if newer is None or newer.generation == self.found.generation:
             return None
-        mine = self.found.record.artifacts[self.number]
+        mine = self.placed
         for placed in newer.record.artifacts:
             if placed.header == mine.header and placed.payload >= mine.payload:
                 header = header_of(placed, self.name)

@@ -18,6 +18,7 @@ from p2uformat.store.refs import Ref
 from p2uformat.store.sketches import add_sketch
 from p2uformat.store.versions import Version, add_version
 from p2uformat.stored.builder import build_record
+from p2uformat.stored.manifest import header_of
 from p2uformat.stored.offer import Known, Offer, PackPlace, arrange
 from p2uformat.stored.orphans import left_behind
 from p2uformat.stored.uploads import CONNECTIONS, Uploads
@@ -221,8 +222,10 @@ class _Publishing:
 
     def _name(self, lease: Lease, found: Found, added: int) -> Version:
         assert self.name is not None
-        header = self.offer.header
-        size = header.manifest_length + found.record.artifacts[0].payload
+        # Stored before in another way, it is that way's encoding that the name stands for.
+        placed = found.record.artifacts[0]
+        header = header_of(placed, found.key)
+        size = header.manifest_length + placed.payload
 
         def make(previous: bytes | None) -> Ref:
             return Ref(
