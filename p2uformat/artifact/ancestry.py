@@ -22,7 +22,7 @@ def open_parent(
     stack: ExitStack,
     parent: Sequence[Path | Contents],
     parents: Sequence[Path | Contents],
-    target: pathlib.Path,
+    target: pathlib.Path | None,
     *,
     differ: bool,
 ) -> Parent | None:
@@ -36,8 +36,8 @@ def open_parent(
         The parent, if there is one.
     parents : sequence
         Where its own parents may be found.
-    target : Path
-        What the child will be called.
+    target : Path, optional
+        What the child will be called, if it is a file.
     differ : bool
         Whether the child will need it.
 
@@ -58,7 +58,8 @@ def open_parent(
     above = Parent(found, differ=differ)
     if differ:
         _ = above.reference  # which refuses a chain that is too long, before any work
-        _refuse_ancestor(found, target)
+        if target is not None:
+            _refuse_ancestor(found, target)
     return above
 
 

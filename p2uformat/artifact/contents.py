@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -17,7 +18,7 @@ from p2uformat.errors import Incomplete, Malformed, ParentMismatch, TierNotFound
 from p2uformat.reading import Openable
 from p2uformat.transport import Address, StorageOptions
 
-__all__ = ["Contents", "Path", "placed"]
+__all__ = ["Contents", "Path", "beside", "placed"]
 
 Path = Place
 
@@ -29,7 +30,8 @@ def placed(place: Path, options: StorageOptions | None) -> Path:
     text = os.fspath(place) if isinstance(place, os.PathLike) else place
     if isinstance(text, str) and "#" in text:
         # Stores are not for files of this machine: what they need is loaded here only.
-        from p2uformat.stored import StoreAddress, StoredPlace  # noqa: PLC0415
+        from p2uformat.stored.address import StoreAddress  # noqa: PLC0415
+        from p2uformat.stored.place import StoredPlace  # noqa: PLC0415
 
         address = StoreAddress.of(text, options)
         if address is not None:
@@ -98,7 +100,9 @@ class Contents(Closing):
         try:
             if container.trailing:
                 raise trailing_data(container)
-            return cls.with_parents(container, [*parents, *_related(path)])
+            needs = container.encoding.parent is not None
+            near = _related(path) if needs else ()
+            return cls.with_parents(container, [*parents, *near])
         except BaseException:
             container.close()
             raise
@@ -166,8 +170,17 @@ class Contents(Closing):
 
 
 def _related(path: Path) -> Sequence[Path]:
-    """Return where the parents of what lies at a place lie, if the place knows."""
-    return path.parents if isinstance(path, Openable) else ()
+    """Return where the parents of what lies at a place may lie, if the place knows."""
+    if isinstance(path, Openable):
+        return path.parents
+    if isinstance(path, bytes | Address):
+        return ()
+    return sorted(map(os.fspath, beside(path).glob("*.p2u")))
+
+
+def beside(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Return the folder beside a file in which the artifacts lie that it needs."""
+    return pathlib.Path(f"{os.fsdecode(path)}.parents")
 
 
 def _find(child: Container, parents: Sequence[Path | Contents]) -> tuple[Contents, bool]:

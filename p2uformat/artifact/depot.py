@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final
 
+from p2uformat.artifact.catalog import parent_required
 from p2uformat.artifact.contents import Contents
 from p2uformat.artifact.explicit import KnownLayers, explicit, needs_parent
 from p2uformat.artifact.types import Progress
@@ -29,11 +30,12 @@ from p2uformat.store.objects import Objects
 from p2uformat.store.place import open_objects
 from p2uformat.store.sketches import read_index
 from p2uformat.store.versions import Version, current
-from p2uformat.stored import StoreAddress, StoredPlace
+from p2uformat.stored.address import StoreAddress
 from p2uformat.stored.offer import Known, Offer, OfferedChunk
+from p2uformat.stored.place import StoredPlace
 from p2uformat.stored.publish import Published, publish
 
-__all__ = ["Depot", "sketch_of"]
+__all__ = ["Depot", "chunks_of", "pages_of", "sketch_of"]
 
 _MOST_ALIKE: Final = 4
 Pages = Sequence[tuple[ContentPage, EncodingPage]]
@@ -137,10 +139,11 @@ class Depot:
         read: Read,
         *,
         parent: ParentRef | None,
-        ext: object = None,
+        ext: Mapping[str, object] | None = None,
         near: Sequence[Contents] = (),
         last_tier: int | None = None,
         after: int | None = None,
+        named: bool = True,
         progress: Callable[[Progress], None] | None = None,
     ) -> Published:
         """Store an artifact under the name.
@@ -163,6 +166,8 @@ class Depot:
             Number of the last tier to be stored.
         after : int, optional
             The last version of the name.
+        named : bool
+            Whether it becomes a version of the name.
         progress : callable, optional
             Called with `Progress`.
         """
@@ -174,14 +179,13 @@ class Depot:
         known = KnownLayers([*(contents for _, contents in self.opened.values()), *near])
         shared = explicit(pages, known)
         needed = parent if any(needs_parent(page) for _, page in shared) else None
-        assert ext is None or isinstance(ext, dict)
         manifest = assemble(tiers, shared, needed, ext=ext)
-        offer = self._offer(manifest, known, read, mine, self._ancestors(needed), last_tier)
+        offer = self._offer(manifest, known, read, mine, self._ancestors(needed, near), last_tier)
         return publish(
             self.objects,
             offer,
             self._known(),
-            name=self.address.name,
+            name=self.address.name if named else None,
             after=after,
             exclusive=self.exclusive,
             tell=None if progress is None else lambda a, b: progress(Progress("push", a, b)),
@@ -217,9 +221,14 @@ class Depot:
         blobs = (manifest.content_root, manifest.encoding_root, *pages)
         return Offer(header, blobs, tuple(chunks), bytes_of, mine, ancestors)
 
-    def _ancestors(self, parent: ParentRef | None) -> tuple[StoredPlace, ...]:
+    def _ancestors(
+        self, parent: ParentRef | None, near: Sequence[Contents]
+    ) -> tuple[StoredPlace, ...]:
         if parent is None:
             return ()
+        for contents in near:
+            if contents.container.header.content_root == parent.root:
+                self._adopt(contents)
         if self.artifact(parent.root) is None:
             raise ParentRequired(
                 f"{self.objects.name!r} does not have {to_text(parent.root)}, which"
@@ -229,6 +238,20 @@ class Depot:
             )
         place, _ = self.opened[parent.root]
         return (place, *place.parents)
+
+    def _adopt(self, contents: Contents) -> None:
+        """Store an artifact that the one under way needs, without a name, if it is not there."""
+        if self.artifact(contents.container.header.content_root) is not None:
+            return
+        self.store(
+            contents.container.content.tiers,
+            pages_of(contents),
+            chunks_of(contents),
+            parent=contents.container.encoding.parent,
+            ext=contents.container.content.ext,
+            near=() if contents.parent is None else (contents.parent,),
+            named=False,
+        )
 
     def _known(self) -> Known:
         known = Known()
@@ -241,6 +264,43 @@ class Depot:
                 known.add(ancestor, below.container)
                 below = below.parent
         return known
+
+
+def pages_of(contents: Contents) -> Pages:
+    """Return the pages of an artifact.
+
+    Raises
+    ------
+    DigestMismatch
+        If one is damaged.
+    ParentRequired
+        If one is the parent's, and that is not at hand.
+    """
+    pages = []
+    for page in contents.container.pages:
+        for damage in page.damage:
+            raise damage
+        if page.content is None:
+            raise parent_required(contents.container)
+        assert page.encoding is not None
+        pages.append((page.content, page.encoding))
+    return pages
+
+
+def chunks_of(contents: Contents) -> Read:
+    """Return what reads the chunks of an artifact, checked."""
+    container = contents.container
+    own = {
+        (entry.tier, entry.id): (page.number, index)
+        for page in container.pages
+        for index, entry in enumerate(page.encoding.chunks if page.encoding else ())
+    }
+
+    def read(chunk: OfferedChunk) -> bytes | memoryview | None:
+        found = own.get((chunk.tier, chunk.id))
+        return None if found is None else container.chunk(*found)
+
+    return read
 
 
 def sketch_of(pages: Iterable[ContentPage]) -> bytes:

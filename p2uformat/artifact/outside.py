@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from p2uformat.artifact.contents import placed
 from p2uformat.artifact.types import Progress
 from p2uformat.transport import Address, StorageOptions
 
@@ -33,8 +32,7 @@ def written(
     AccessDenied, StoreUnavailable
         If it cannot be written.
     """
-    place = placed(destination, options)
-    assert not isinstance(place, bytes)
+    place = Address.of(destination, options)
     if not isinstance(place, Address):
         yield place
         return
@@ -60,8 +58,7 @@ def brought(
     NotFound, AccessDenied, TransferFailed
         If it cannot be read.
     """
-    place = placed(source, options)
-    assert not isinstance(place, bytes)
+    place = Address.of(source, options)
     if not isinstance(place, Address):
         yield place
         return

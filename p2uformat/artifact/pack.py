@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain, islice
@@ -11,13 +10,13 @@ from itertools import chain, islice
 import numpy as np
 from numpy.typing import NDArray
 
-from p2uformat.artifact.ancestry import check_tiers, ladder_names, open_parent
+from p2uformat.artifact.ancestry import check_tiers, ladder_names
 from p2uformat.artifact.blobs import FileHasher, FilePlan, plan_file
-from p2uformat.artifact.contents import Contents, Path
+from p2uformat.artifact.contents import Path
 from p2uformat.artifact.encode import Encoder
 from p2uformat.artifact.open import Artifact, Parents, candidates
 from p2uformat.artifact.options import Policy, Sensitivity, parse_policy
-from p2uformat.artifact.outside import brought, written
+from p2uformat.artifact.outside import brought
 from p2uformat.artifact.parent import Parent
 from p2uformat.artifact.plan import (
     BlockPlan,
@@ -30,13 +29,11 @@ from p2uformat.artifact.plan import (
     segment_length,
 )
 from p2uformat.artifact.spool import Spools
+from p2uformat.artifact.targets import target_for
 from p2uformat.artifact.types import Progress, Summary
-from p2uformat.container.publish import refuse_taken
-from p2uformat.container.writer import write_artifact
 from p2uformat.digest import digest
-from p2uformat.errors import InvalidArgument
 from p2uformat.ingest import Checkpoint
-from p2uformat.manifest import ContentPage, EncodingPage, assemble, paginate
+from p2uformat.manifest import ContentPage, EncodingPage, paginate
 from p2uformat.parallel import MOST_ENCODERS, ordered_map, worker_count
 from p2uformat.tensor import geometry
 from p2uformat.transport import StorageOptions
@@ -76,7 +73,8 @@ def pack(
         A `.safetensors` file; or a folder with all its files, links followed; or arrays by name:
         then what the file of them would hold is packed. What a URL names is copied here first.
     destination : str or os.PathLike
-        The file to make; for a URL it is made here and then sent there.
+        The file to make; for a URL it is made here and then sent there. Or ``STORE#name``: what
+        is new of it goes into packs of the store, and `overwrite` means nothing.
     tiers : sequence of str or str
         The ladder, coarse to fine, ending in ``exact``; lossy tiers are named ``qN``. By default
         the parent's, or ``q4,q8,exact``.
@@ -89,7 +87,8 @@ def pack(
     parent : Artifact or path, optional
         An artifact of an earlier version. Its step exponents are kept where they still fit, what
         is unchanged stays there, and changed layers are stored as differences where that is
-        smaller: the new file needs the parent to be read. Its content is the same as without.
+        smaller: the new file needs the parent to be read. Its content is the same as without. In
+        a store it is by default the current version of the name, or what has most in common.
     parents : path, Artifact, or sequence of them
         Where to find the artifacts that the parent itself needs, as in `open`.
     self_contained : bool
@@ -135,50 +134,23 @@ def pack(
     """
     workers = min(worker_count(threads), MOST_ENCODERS)
     with ExitStack() as stack:
-        out = stack.enter_context(written(destination, storage_options, overwrite=overwrite))
-        target = pathlib.Path(os.fsdecode(out))
-        refuse_taken(os.fspath(target), overwrite=overwrite)
-        differ = not self_contained
-        others = candidates(parents, storage_options)
-        nearest = () if parent is None else candidates(parent, storage_options)
-        above = open_parent(stack, nearest, others, target, differ=differ)
-        policy = parse_policy(ladder_names(tiers, above), base_bits, overrides, sensitivity)
-        check_tiers(policy, above)
+        target = target_for(destination, storage_options, stack, overwrite=overwrite)
         if isinstance(source, str | os.PathLike):
             source = stack.enter_context(brought(source, storage_options, progress))
         checkpoint = stack.enter_context(Checkpoint(source))
-        _refuse_itself(checkpoint, target)
+        others = candidates(parents, storage_options)
+        nearest = () if parent is None else candidates(parent, storage_options)
+        above = target.above(checkpoint, nearest, others, tiers, differ=not self_contained)
+        policy = parse_policy(ladder_names(tiers, above), base_bits, overrides, sensitivity)
+        check_tiers(policy, above)
         job = _Job(checkpoint, policy, workers, progress, above)
         plans, files = job.plan(sha256=sha256)
-        spools = Spools(len(policy.tiers), target)
+        spools = Spools(len(policy.tiers), target.path)
         stack.callback(spools.close)
         encoder = Encoder(policy, spools, workers, above)
         pages = job.encode(plans, files, encoder)
         needed = above if encoder.needs_parent else None
-        manifest = assemble(
-            policy.tiers,
-            pages,
-            None if needed is None else needed.reference,
-            () if needed is None else needed.pages,
-        )
-        made = write_artifact(
-            target,
-            manifest=manifest,
-            tier_spools=spools.finish(),
-            overwrite=overwrite,
-            progress=lambda done, total: job.note("assemble", done, total),
-        )
-        known = None if needed is None else needed.contents
-        return Artifact(Contents.of(made, known), workers).summary
-
-
-def _refuse_itself(checkpoint: Checkpoint, target: pathlib.Path) -> None:
-    """Refuse to pack the file that is to be replaced: the artifact would hold its own past."""
-    if checkpoint.folder and target.exists() and checkpoint.holds(target):
-        raise InvalidArgument(
-            f"{os.fspath(target)!r} is one of the files to pack",
-            hint="remove it, or write the artifact to another place",
-        )
+        return target.finish(policy.tiers, pages, spools, needed, workers, progress)
 
 
 class _Job:

@@ -7,16 +7,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
-from p2uformat.artifact.catalog import parent_required
 from p2uformat.artifact.contents import Contents, Path
-from p2uformat.artifact.depot import Depot
+from p2uformat.artifact.depot import Depot, chunks_of, pages_of
 from p2uformat.artifact.open import Artifact, Parents, candidates
 from p2uformat.artifact.types import Progress
 from p2uformat.digest import to_text
 from p2uformat.errors import InvalidArgument
 from p2uformat.store.versions import Version
-from p2uformat.stored import StoreAddress
-from p2uformat.stored.offer import OfferedChunk
+from p2uformat.stored.address import StoreAddress
 from p2uformat.stored.publish import Published
 from p2uformat.transport import StorageOptions
 
@@ -178,11 +176,6 @@ def _open(
     (found,) = candidates(source, options)
     if not isinstance(found, Contents):
         found = stack.enter_context(Contents.open(found, candidates(parents, options)))
-    for page in found.container.pages:
-        for damage in page.damage:
-            raise damage
-        if page.content is None:
-            raise parent_required(found.container)
     return found
 
 
@@ -200,28 +193,13 @@ def _push(
     progress: Callable[[Progress], None] | None,
 ) -> PushResult:
     container = contents.container
-    pages = []
-    for page in container.pages:
-        assert page.content is not None
-        assert page.encoding is not None
-        pages.append((page.content, page.encoding))
-    own = {
-        (entry.tier, entry.id): (page.number, index)
-        for page in container.pages
-        for index, entry in enumerate(page.encoding.chunks if page.encoding else ())
-    }
-
-    def read(chunk: OfferedChunk) -> bytes | memoryview | None:
-        found = own.get((chunk.tier, chunk.id))
-        return None if found is None else container.chunk(*found)
-
     root = container.content
     published = depot.store(
         root.tiers,
-        pages,
-        read,
+        pages_of(contents),
+        chunks_of(contents),
         parent=container.encoding.parent,
-        ext=dict(root.ext),
+        ext=root.ext,
         near=() if contents.parent is None else (contents.parent,),
         last_tier=last,
         after=after,

@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from p2uformat.artifact.contents import Contents, placed, trailing_data
 from p2uformat.artifact.open import Parents, candidates
 from p2uformat.artifact.rows import Rows
 from p2uformat.artifact.types import Progress
 from p2uformat.artifact.verify import compare_root, expected_root
-from p2uformat.container import Container, open_reader
+from p2uformat.container import Container, Place, open_reader
 from p2uformat.download.job import FetchJob
+from p2uformat.download.kin import Limits, fetch_parents
 from p2uformat.download.seeds import Seeds
 from p2uformat.download.selection import Selection
 from p2uformat.download.types import FetchPlan, FetchResult
 from p2uformat.errors import P2UError
 from p2uformat.files import path_text
 from p2uformat.parallel import worker_count
-from p2uformat.reading import Reader
+from p2uformat.reading import Openable, Reader
+from p2uformat.stored.place import StoredPlace
 from p2uformat.transport import Address, Policy, StorageOptions
 from p2uformat.transport.remote import RemoteReader
 
@@ -45,6 +48,9 @@ def fetch(
     progress: Callback | None = None,
 ) -> FetchResult:
     """Bring an artifact, or a part of it, to a file of this machine.
+
+    What a store holds as differences needs other artifacts: as far as they are not given as `seeds`
+    or `parents` they are fetched as well, to a folder beside the file where `open` finds them.
 
     Every chunk is checked before it is written. Whatever ends a fetch, even the end of the
     process, the next one goes on from there; several may fill one file at once. A file that holds
@@ -122,12 +128,17 @@ def fetch(
     policy = Policy.chosen(connections, timeout)
     workers = worker_count(threads)
     here = path_text(destination)
-    with _opened(source, storage_options, expect, policy, here) as contents:
+    place = placed(source, storage_options)
+    with _opened(place, expect, policy, here) as contents:
         selection = _selection(contents, tier, tensors, rows)
         job = FetchJob(contents, selection, here, policy, workers, progress)
         near = candidates(seeds, storage_options)
         with Seeds(near, candidates(parents, storage_options)) as known:
-            return job.run(known, authenticated=expect is not None)
+            result = job.run(known, authenticated=expect is not None)
+            if contents.container.encoding.parent is None or not isinstance(place, Openable):
+                return result
+            limits = Limits(result.tier, policy, workers)
+            return replace(result, beside=fetch_parents(place, here, limits, known, progress))
 
 
 def plan_fetch(
@@ -150,7 +161,8 @@ def plan_fetch(
     """
     workers = worker_count(threads)
     here = path_text(destination)
-    with _opened(source, storage_options, expect, Policy(), here) as contents:
+    place = placed(source, storage_options)
+    with _opened(place, expect, Policy(), here) as contents:
         selection = _selection(contents, tier, tensors, rows)
         job = FetchJob(contents, selection, here, Policy(), workers, progress)
         near = candidates(seeds, storage_options)
@@ -160,17 +172,17 @@ def plan_fetch(
 
 @contextmanager
 def _opened(
-    source: str | os.PathLike[str] | bytes,
-    options: StorageOptions | None,
+    place: Place,
     expect: str | bytes | None,
     policy: Policy,
     destination: str,
 ) -> Iterator[Contents]:
     """Open the source, see that it is the one meant, and that its manifest is sound."""
     expected = None if expect is None else expected_root(expect)
-    place = placed(source, options)
     if isinstance(place, Address):
         file: Reader = RemoteReader(place, policy, _manifest(destination))
+    elif isinstance(place, StoredPlace):
+        file = place.open(policy)
     else:
         file = open_reader(place)
     try:

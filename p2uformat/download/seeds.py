@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 
 from p2uformat.artifact.bodies import own_chunk
@@ -13,7 +13,7 @@ from p2uformat.artifact.needs import holds
 from p2uformat.artifact.refresh import fresh_block, fresh_ladder
 from p2uformat.chunk import DIFFERENCES, Codec
 from p2uformat.closing import Closing
-from p2uformat.container import StoredChunk
+from p2uformat.container import Container, StoredChunk
 from p2uformat.digest import digest
 from p2uformat.errors import P2UError
 from p2uformat.manifest import BitplaneParameters
@@ -50,9 +50,17 @@ class Seeds(Closing):
         self._stack = ExitStack()
         self._chunks: dict[bytes, tuple[Contents, int, int]] = {}
         self._layers: dict[bytes, _Layer] = {}
+        self._roots: set[bytes] = set()
         try:
             for seed in seeds:
                 self._add(self._opened(seed, parents))
+            for parent in parents:
+                with (
+                    Container.open(parent)
+                    if not isinstance(parent, Contents)
+                    else nullcontext(parent.container) as container
+                ):
+                    self._roots.add(container.header.content_root)
         except BaseException:
             self.close()
             raise
@@ -60,6 +68,11 @@ class Seeds(Closing):
     def close(self) -> None:
         """Close what was opened here."""
         self._stack.close()
+
+    @property
+    def roots(self) -> frozenset[bytes]:
+        """Content roots of the seeds, and of those that they need."""
+        return frozenset(self._roots)
 
     def has(self, chunk: StoredChunk) -> bool:
         """Return whether a seed has a chunk as it is."""
@@ -101,6 +114,7 @@ class Seeds(Closing):
 
     def _add(self, contents: Contents) -> None:
         container = contents.container
+        self._roots.add(container.header.content_root)
         for page in container.pages:
             for index, entry in enumerate(page.encoding.chunks if page.encoding else ()):
                 if entry.length and container.held(page.number, index):

@@ -123,6 +123,8 @@ class FetchResult:
         The server knows no ranges, and the file was read from its start on.
     seconds : float
         How long the transfer took.
+    beside : tuple of FetchResult
+        The same for the artifacts that it needs, where these were fetched beside it.
     """
 
     source: str
@@ -145,7 +147,9 @@ class FetchResult:
     retries: int
     streamed: bool
     seconds: float
+    beside: tuple[FetchResult, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """Return what becomes JSON."""
-        return asdict(self) | {"complete": list(self.complete)}
+        lists = {"complete": list(self.complete), "beside": [one.to_dict() for one in self.beside]}
+        return asdict(self) | lists

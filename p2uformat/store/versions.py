@@ -84,9 +84,7 @@ def version(objects: Objects, name: str, seq: int | None = None) -> Version:
             f"{objects.name!r} has nothing called {name!r}", hint="p2u refs STORE lists the names"
         )
     what = f"{name!r} has no versions left" if seq is None else f"{name}@{seq} is not there"
-    raise NotFound(
-        f"{objects.name!r}: {what}", hint=f"p2u refs STORE {name} lists what there is"
-    )
+    raise NotFound(f"{objects.name!r}: {what}", hint=f"p2u refs STORE {name} lists what there is")
 
 
 def add_version(

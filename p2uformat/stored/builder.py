@@ -65,9 +65,7 @@ def _pages_of(place: StoredPlace) -> list[_Page]:
     return [(name, data) for name, _, data in blobs_of(place.placed, place.bundles)]
 
 
-def _remapped(
-    place: StoredPlace, blobs: tuple[Blob, ...], packs: _Numbers[PackId]
-) -> Placed:
+def _remapped(place: StoredPlace, blobs: tuple[Blob, ...], packs: _Numbers[PackId]) -> Placed:
     record, placed = place.found.record, place.placed
     extents = tuple(
         extent._replace(pack=packs.of(record.packs[extent.pack])) for extent in placed.extents

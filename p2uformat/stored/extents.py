@@ -66,5 +66,3 @@ class Extents:
         if len(found) != 1 or found[0][2] != length:
             return None
         return found[0][0], found[0][1]
-
-

@@ -56,9 +56,7 @@ class StoredPlace:
     number: int = 0
 
     @classmethod
-    def at(
-        cls, objects: Objects, found: Found, name: str, version: Version | None = None
-    ) -> Self:
+    def at(cls, objects: Objects, found: Found, name: str, version: Version | None = None) -> Self:
         """Return the place of the artifact that a record is for."""
         return cls(objects, found, name, Bundles(objects, found), version)
 

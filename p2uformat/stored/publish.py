@@ -174,15 +174,11 @@ class _Publishing:
             exclusive=self.exclusive,
         )
 
-    def _store(
-        self, lease: Lease, places: Sequence[PackPlace | None], known: Known
-    ) -> Published:
+    def _store(self, lease: Lease, places: Sequence[PackPlace | None], known: Known) -> Published:
         chunks = self.offer.chunks
         total = self.offer.payload
         reused = sum(
-            chunk.length
-            for chunk, place in zip(chunks, places, strict=True)
-            if place is not None
+            chunk.length for chunk, place in zip(chunks, places, strict=True) if place is not None
         )
         done = reused
         final: list[PackPlace] = []
@@ -256,5 +252,3 @@ def _let_go(lease: Lease) -> None:
     """End a lease, as far as that can be done: otherwise it ends by itself."""
     with suppress(P2UError):
         lease.abandon()
-
-

@@ -1,0 +1,117 @@
+"""A name in a store as the target of `pack`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import Final
+
+from p2uformat.artifact.ancestry import open_parent
+from p2uformat.artifact.contents import Contents, Path
+from p2uformat.artifact.depot import Depot
+from p2uformat.artifact.open import Artifact
+from p2uformat.artifact.parent import Parent
+from p2uformat.artifact.spool import Spools
+from p2uformat.artifact.targets import Pages, ProgressCall, Target
+from p2uformat.artifact.types import Summary
+from p2uformat.digest import digest
+from p2uformat.ingest import Checkpoint
+from p2uformat.manifest import TierSpec
+from p2uformat.store.index import sketch
+from p2uformat.store.versions import Version
+from p2uformat.stored.address import StoreAddress
+from p2uformat.stored.offer import OfferedChunk
+from p2uformat.stored.place import StoredPlace
+from p2uformat.tensor import geometry
+from p2uformat.transport import StorageOptions
+
+__all__ = ["store_target"]
+
+# So many versions are differences, one from the other, until one is stored as it is: what has to
+# be read for a version stays within a few times its size, and old versions can go at last.
+KEY_FRAME_DEPTH: Final = 4
+
+
+def store_target(
+    destination: str | os.PathLike[str], options: StorageOptions | None, stack: ExitStack
+) -> Target | None:
+    """Return the target that a destination means; None if it names nothing in a store."""
+    address = StoreAddress.of(destination, options)
+    return None if address is None else _StoreTarget(Depot.open(address, stack))
+
+
+class _StoreTarget(Target):
+    """A name in a store."""
+
+    def __init__(self, depot: Depot) -> None:
+        self._depot = depot
+
+    @property
+    def path(self) -> None:
+        return None
+
+    def above(
+        self,
+        checkpoint: Checkpoint,
+        parent: Sequence[Path | Contents],
+        parents: Sequence[Path | Contents],
+        tiers: Sequence[str] | str | None,
+        *,
+        differ: bool,
+    ) -> Parent | None:
+        if parent:
+            return open_parent(self._depot.stack, parent, parents, None, differ=differ)
+        found = self._depot.current() or self._nearest(checkpoint)
+        if found is None or len(found.complete) < len(found.tiers) or found.orphaned:
+            return None
+        theirs = [tier.name for tier in found.container.content.tiers]
+        given = tiers.split(",") if isinstance(tiers, str) else tiers
+        above = found.container.encoding.parent
+        deep = above is not None and above.depth >= KEY_FRAME_DEPTH
+        same = given is None or list(given) == theirs
+        return Parent(found, differ=differ and same and not deep)
+
+    def _nearest(self, checkpoint: Checkpoint) -> Contents | None:
+        """Return the artifact that has the most blocks of a checkpoint, if any has some."""
+        found = self._depot.alike(sketch(_block_digests(checkpoint)))
+        return found[0] if found else None
+
+    def finish(
+        self,
+        tiers: Sequence[TierSpec],
+        pages: Pages,
+        spools: Spools,
+        needed: Parent | None,
+        threads: int,
+        progress: ProgressCall,
+    ) -> Summary:
+        spools.finish()
+
+        def read(chunk: OfferedChunk) -> bytes | None:
+            return spools.read(chunk.tier, chunk.id, chunk.length)
+
+        published = self._depot.store(
+            tiers,
+            pages,
+            read,
+            parent=None if needed is None else needed.reference,
+            near=() if needed is None else (needed.contents,),
+            progress=progress,
+        )
+        assert published.version is not None
+        return self._summary(published.version, threads)
+
+    def _summary(self, version: Version, threads: int) -> Summary:
+        place = StoredPlace.of_version(self._depot.objects, version)
+        with Contents.open(place) as contents:
+            return Artifact(contents, threads).summary
+
+
+def _block_digests(checkpoint: Checkpoint) -> Iterator[bytes]:
+    for member in checkpoint.members:
+        for tensor in member.tensors:
+            cut = geometry(tensor.dtype, tensor.shape, tensor.nbytes)
+            for block in range(cut.blocks()):
+                start, stop = (edge * cut.element_size for edge in cut.block_range(block))
+                yield digest(member.read(tensor.offset + start, stop - start))

@@ -1,0 +1,149 @@
+"""Where `pack` puts what it made."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+from p2uformat.artifact.ancestry import open_parent
+from p2uformat.artifact.contents import Contents, Path
+from p2uformat.artifact.open import Artifact
+from p2uformat.artifact.outside import written
+from p2uformat.artifact.parent import Parent
+from p2uformat.artifact.spool import Spools
+from p2uformat.artifact.types import Progress, Summary
+from p2uformat.container.publish import refuse_taken
+from p2uformat.container.writer import write_artifact
+from p2uformat.errors import InvalidArgument
+from p2uformat.ingest import Checkpoint
+from p2uformat.manifest import ContentPage, EncodingPage, TierSpec, assemble
+from p2uformat.transport import StorageOptions
+
+__all__ = ["Target", "target_for"]
+
+Pages = list[tuple[ContentPage, EncodingPage]]
+ProgressCall = Callable[[Progress], None] | None
+
+
+class Target(ABC):
+    """What is to be made by `pack`."""
+
+    @property
+    @abstractmethod
+    def path(self) -> pathlib.Path | None:
+        """The file; None if it is none."""
+
+    @abstractmethod
+    def above(
+        self,
+        checkpoint: Checkpoint,
+        parent: Sequence[Path | Contents],
+        parents: Sequence[Path | Contents],
+        tiers: Sequence[str] | str | None,
+        *,
+        differ: bool,
+    ) -> Parent | None:
+        """Open the parent: the one given, or one that serves."""
+
+    @abstractmethod
+    def finish(
+        self,
+        tiers: Sequence[TierSpec],
+        pages: Pages,
+        spools: Spools,
+        needed: Parent | None,
+        threads: int,
+        progress: ProgressCall,
+    ) -> Summary:
+        """Put it there, and say what it is."""
+
+
+def target_for(
+    destination: str | os.PathLike[str],
+    options: StorageOptions | None,
+    stack: ExitStack,
+    *,
+    overwrite: bool,
+) -> Target:
+    """Return what a destination means.
+
+    Raises
+    ------
+    DestinationExists, StoreUnavailable
+        If it is there already, or cannot be written.
+    """
+    if "#" in os.fsdecode(destination):
+        # With an event loop and all: not for files of this machine.
+        from p2uformat.artifact.storetarget import store_target  # noqa: PLC0415
+
+        found = store_target(destination, options, stack)
+        if found is not None:
+            return found
+    out = stack.enter_context(written(destination, options, overwrite=overwrite))
+    path = pathlib.Path(os.fsdecode(out))
+    refuse_taken(os.fspath(path), overwrite=overwrite)
+    return _FileTarget(path, stack, overwrite=overwrite)
+
+
+class _FileTarget(Target):
+    """A file."""
+
+    def __init__(self, path: pathlib.Path, stack: ExitStack, *, overwrite: bool) -> None:
+        self._path = path
+        self._stack = stack
+        self._overwrite = overwrite
+
+    @property
+    def path(self) -> pathlib.Path:
+        return self._path
+
+    def above(
+        self,
+        checkpoint: Checkpoint,
+        parent: Sequence[Path | Contents],
+        parents: Sequence[Path | Contents],
+        tiers: Sequence[str] | str | None,  # noqa: ARG002 - others than the parent's are refused
+        *,
+        differ: bool,
+    ) -> Parent | None:
+        _refuse_itself(checkpoint, self._path)
+        return open_parent(self._stack, parent, parents, self._path, differ=differ)
+
+    def finish(
+        self,
+        tiers: Sequence[TierSpec],
+        pages: Pages,
+        spools: Spools,
+        needed: Parent | None,
+        threads: int,
+        progress: ProgressCall,
+    ) -> Summary:
+        manifest = assemble(
+            tiers,
+            pages,
+            None if needed is None else needed.reference,
+            () if needed is None else needed.pages,
+        )
+        made = write_artifact(
+            self._path,
+            manifest=manifest,
+            tier_spools=spools.finish(),
+            overwrite=self._overwrite,
+            progress=None
+            if progress is None
+            else lambda done, total: progress(Progress("assemble", done, total)),
+        )
+        known = None if needed is None else needed.contents
+        return Artifact(Contents.of(made, known), threads).summary
+
+
+def _refuse_itself(checkpoint: Checkpoint, target: pathlib.Path) -> None:
+    """Refuse to pack the file that is to be replaced: the artifact would hold its own past."""
+    if checkpoint.folder and target.exists() and checkpoint.holds(target):
+        raise InvalidArgument(
+            f"{os.fspath(target)!r} is one of the files to pack",
+            hint="remove it, or write the artifact to another place",
+        )
