@@ -18,7 +18,7 @@ from p2uformat.errors import Incomplete, Malformed, ParentMismatch, TierNotFound
 from p2uformat.reading import Openable
 from p2uformat.transport import Address, StorageOptions
 
-__all__ = ["Contents", "Path", "beside", "placed"]
+__all__ = ["Contents", "Path", "beside", "placed", "related"]
 
 Path = Place
 
@@ -100,9 +100,7 @@ class Contents(Closing):
         try:
             if container.trailing:
                 raise trailing_data(container)
-            needs = container.encoding.parent is not None
-            near = _related(path) if needs else ()
-            return cls.with_parents(container, [*parents, *near])
+            return cls.with_parents(container, [*parents, *related(container, path)])
         except BaseException:
             container.close()
             raise
@@ -169,8 +167,10 @@ class Contents(Closing):
             self.parent.close()
 
 
-def _related(path: Path) -> Sequence[Path]:
-    """Return where the parents of what lies at a place may lie, if the place knows."""
+def related(container: Container, path: Path) -> Sequence[Path]:
+    """Return where the parents that an artifact needs may lie, if its place knows."""
+    if container.encoding.parent is None:
+        return ()
     if isinstance(path, Openable):
         return path.parents
     if isinstance(path, bytes | Address):

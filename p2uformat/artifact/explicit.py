@@ -114,6 +114,8 @@ def _explicit(content: ContentPage, encoding: EncodingPage, known: KnownLayers) 
     if as_it_is is not None:
         return as_it_is
     rows = _Rows(content, encoding, known)
+    if not rows.replaced and all(pair is not None for _, pair in _members(encoding)):
+        return encoding
     layers = tuple(
         tuple(
             tuple(rows.spot(_Member(number, layer, block)) for block in range(record.block_count))

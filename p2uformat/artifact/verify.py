@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from p2uformat.artifact.catalog import parent_required
-from p2uformat.artifact.contents import Contents, Path, placed, trailing_data
+from p2uformat.artifact.contents import Contents, Path, placed, related, trailing_data
 from p2uformat.artifact.damage import chunk_damage, misplaced_damage
 from p2uformat.artifact.deep import DeepCheck
 from p2uformat.artifact.open import Parents, candidates
@@ -83,8 +83,9 @@ def verify(
     workers = worker_count(threads)
     expected = None if expect is None else expected_root(expect)
     try:
-        container = Container.open(placed(path, storage_options))
-        contents = _contents(container, candidates(parents, storage_options))
+        place = placed(path, storage_options)
+        container = Container.open(place)
+        contents = _contents(container, place, candidates(parents, storage_options))
     except CorruptData as error:
         return _unreadable(error)
     with contents:
@@ -97,9 +98,9 @@ def verify(
         )
 
 
-def _contents(container: Container, parents: Sequence[Path | Contents]) -> Contents:
+def _contents(container: Container, place: Path, parents: Sequence[Path | Contents]) -> Contents:
     try:
-        return Contents.with_parents(container, parents)
+        return Contents.with_parents(container, [*parents, *related(container, place)])
     except BaseException:
         container.close()
         raise

@@ -10,6 +10,7 @@ from p2uformat.manifest.encoding import (
     EncodingRoot,
     ParentRef,
     RecordLayers,
+    codecs_for,
 )
 from p2uformat.manifest.paginate import PAGE_TARGET, page_bytes, paginate, starts_page
 from p2uformat.manifest.parameters import (
@@ -44,6 +45,7 @@ __all__ = [
     "Totals",
     "assemble",
     "check_sequence",
+    "codecs_for",
     "page_bytes",
     "paginate",
     "starts_page",
