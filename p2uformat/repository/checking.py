@@ -188,4 +188,3 @@ def _damage_of(chunk: Wanted, got: bytes) -> Iterator[StoreDamage]:
     for held, stored in chunk.users:
         for damage in chunk_damage(held.contents, BadChunk(stored, got)):
             yield StoreDamage(held.address, chunk.pack.key, chunk.offset, damage)
-

@@ -68,6 +68,8 @@ class Survey(Closing):
         Artifacts whose manifests are sound, and those that they need.
     damage : list of StoreDamage
         Why others could not be opened.
+    lost : list of Version
+        Those that could not be opened.
     versions : int
         How many there are.
     """
@@ -75,6 +77,7 @@ class Survey(Closing):
     objects: Objects
     held: list[Held] = field(default_factory=list)
     damage: list[StoreDamage] = field(default_factory=list)
+    lost: list[Version] = field(default_factory=list)
     versions: int = 0
     _stack: ExitStack = field(default_factory=ExitStack)
 
@@ -106,6 +109,7 @@ class Survey(Closing):
             contents = self._stack.enter_context(Contents.open(place))
         except (CorruptData, NotFound) as error:
             self.damage.append(self._unreadable(error, address))
+            self.lost.append(found)
             return
         held: Contents | None = contents
         for one in (place, *place.parents):
