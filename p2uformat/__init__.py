@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 from p2uformat.errors import (
     AccessDenied,
+    Conflict,
     CorruptData,
     DestinationExists,
     DigestMismatch,
     Incomplete,
     InvalidArgument,
     InvalidSource,
+    LeaseLost,
     LimitExceeded,
     Malformed,
     NonCanonical,
@@ -30,12 +32,14 @@ from p2uformat.errors import (
     ParentRequired,
     RangesIgnored,
     RootMismatch,
+    SeveralWriters,
     SourceChanged,
     StoreUnavailable,
     TensorNotFound,
     TierNotFound,
     TransferFailed,
     UnsupportedFormat,
+    VersionConflict,
 )
 
 if TYPE_CHECKING:
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
     )
     from p2uformat.artifact.open import Artifact, open  # noqa: A004
     from p2uformat.artifact.pack import pack
+    from p2uformat.artifact.push import PushResult, push
     from p2uformat.artifact.squash import squash
     from p2uformat.artifact.types import (
         Damage,
@@ -67,6 +72,10 @@ if TYPE_CHECKING:
     from p2uformat.artifact.verify import verify
     from p2uformat.download import FetchPlan, FetchProgress, FetchResult, fetch, plan_fetch
     from p2uformat.kernels import available_kernels, kernels_in_use, use_kernels
+    from p2uformat.repository.listing import NameInfo, VersionInfo
+    from p2uformat.repository.store import Store, is_store, repair
+    from p2uformat.repository.types import RepairResult, StoreDamage, StoreReport
+    from p2uformat.store.collector import CollectReport
 
 __version__: Final = "0.1.0"
 FORMAT_VERSION: Final = (1, 0)
@@ -76,6 +85,8 @@ __all__ = [
     "AccessDenied",
     "Anatomy",
     "Artifact",
+    "CollectReport",
+    "Conflict",
     "CorruptData",
     "Damage",
     "DestinationExists",
@@ -90,8 +101,10 @@ __all__ = [
     "Incomplete",
     "InvalidArgument",
     "InvalidSource",
+    "LeaseLost",
     "LimitExceeded",
     "Malformed",
+    "NameInfo",
     "NonCanonical",
     "NotAnArtifact",
     "NotFound",
@@ -100,9 +113,15 @@ __all__ = [
     "ParentRequired",
     "Part",
     "Progress",
+    "PushResult",
     "RangesIgnored",
+    "RepairResult",
     "RootMismatch",
+    "SeveralWriters",
     "SourceChanged",
+    "Store",
+    "StoreDamage",
+    "StoreReport",
     "StoreUnavailable",
     "Summary",
     "TensorAnatomy",
@@ -116,15 +135,20 @@ __all__ = [
     "UnpackResult",
     "UnsupportedFormat",
     "VerifyReport",
+    "VersionConflict",
+    "VersionInfo",
     "__version__",
     "anatomy",
     "available_kernels",
     "diff",
     "fetch",
+    "is_store",
     "kernels_in_use",
     "open",
     "pack",
     "plan_fetch",
+    "push",
+    "repair",
     "save_array",
     "squash",
     "unpack",
@@ -136,16 +160,23 @@ __all__ = [
 _HOMES: Final = {
     "Anatomy": "artifact.anatomytypes",
     "Artifact": "artifact.open",
+    "CollectReport": "store.collector",
     "Damage": "artifact.types",
+    "DiffReport": "artifact.difftypes",
+    "Distance": "artifact.difftypes",
     "FetchPlan": "download",
     "FetchProgress": "download",
     "FetchResult": "download",
-    "FileInfo": "artifact.types",
-    "DiffReport": "artifact.difftypes",
-    "Distance": "artifact.difftypes",
     "FileDiff": "artifact.difftypes",
+    "FileInfo": "artifact.types",
+    "NameInfo": "repository.listing",
     "Part": "artifact.anatomytypes",
     "Progress": "artifact.types",
+    "PushResult": "artifact.push",
+    "RepairResult": "repository.types",
+    "Store": "repository.store",
+    "StoreDamage": "repository.types",
+    "StoreReport": "repository.types",
     "Summary": "artifact.types",
     "TensorAnatomy": "artifact.anatomytypes",
     "TensorDiff": "artifact.difftypes",
@@ -154,14 +185,18 @@ _HOMES: Final = {
     "TierSummary": "artifact.types",
     "UnpackResult": "artifact.types",
     "VerifyReport": "artifact.types",
+    "VersionInfo": "repository.listing",
     "anatomy": "artifact.anatomy",
     "available_kernels": "kernels",
     "diff": "artifact.diff",
     "fetch": "download",
+    "is_store": "repository.store",
     "kernels_in_use": "kernels",
     "open": "artifact.open",
     "pack": "artifact.pack",
     "plan_fetch": "download",
+    "push": "artifact.push",
+    "repair": "repository.store",
     "save_array": "artifact.arrays",
     "squash": "artifact.squash",
     "unpack": "artifact.unpack",

@@ -33,6 +33,7 @@ class ExitCode(IntEnum):
     NOT_FOUND = 4
     UNSUPPORTED = 5
     INCOMPLETE = 6
+    CONFLICT = 7
     INTERRUPTED = 130
 
 
@@ -127,6 +128,7 @@ def _from_library(error: BaseException) -> Failure | None:
         (library.RootMismatch, ExitCode.DAMAGED),
         (library.UnsupportedFormat, ExitCode.UNSUPPORTED),
         (library.Incomplete, ExitCode.INCOMPLETE),
+        (library.Conflict, ExitCode.CONFLICT),
     )
     for kind, code in exits:
         if isinstance(error, kind):

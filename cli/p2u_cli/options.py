@@ -55,7 +55,30 @@ Parents = Annotated[
 ]
 
 ArtifactPath = Annotated[
-    str, typer.Argument(metavar="ART", help="The .p2u file: a path or a URL.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="ART",
+        help="The .p2u file: a path or a URL; or STORE#name, STORE#name@version.",
+        show_default=False,
+    ),
+]
+
+StorePlace = Annotated[
+    str, typer.Argument(metavar="STORE", help="The store: a folder or a URL.", show_default=False)
+]
+
+StoreName = Annotated[
+    str,
+    typer.Argument(
+        metavar="STORE#NAME", help="A name in a store: a folder or a URL.", show_default=False
+    ),
+]
+
+StoreVersion = Annotated[
+    str,
+    typer.Argument(
+        metavar="STORE#NAME[@N]", help="A name in a store, or a version of it.", show_default=False
+    ),
 ]
 
 Expect = Annotated[
@@ -105,6 +128,54 @@ def storage_options(settings: list[str] | None) -> dict[str, Any] | None:
                 raise typer.BadParameter(message, param_hint="'--option'")
         place[names[-1]] = _value(text)
     return found or None
+
+
+def store_parts(address: str) -> tuple[str, str | None, int | None]:
+    """Return the store, the name and the version of an address; no name if it is a root."""
+    store, mark, which = address.rpartition("#")
+    if not (mark and store and which):
+        message = f"'{address}' is no address in a store, such as s3://bucket/models#name"
+        raise typer.BadParameter(message, param_hint="'STORE#NAME'")
+    if which.startswith("blake3:"):
+        return store, None, None
+    name, at, number = which.partition("@")
+    if at and not (number.isdecimal() and name):
+        message = f"'{which}' is not NAME@VERSION, such as minilm@3"
+        raise typer.BadParameter(message, param_hint="'STORE#NAME'")
+    return store, name, int(number) if at else None
+
+
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def duration(text: str | None, option: str) -> float | None:
+    """Return the seconds of a duration such as 90s, 10m, 12h or 7d; None if it was not given."""
+    if text is None:
+        return None
+    unit = _SECONDS.get(text[-1:])
+    number = text if unit is None else text[:-1]
+    try:
+        found = float(number) * (unit or 1.0)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < 1e10:
+        message = f"'{text}' is no duration, such as 90s, 10m, 12h or 7d"
+        raise typer.BadParameter(message, param_hint=f"'{option}'")
+    return found
+
+
+def share(text: str | None, option: str) -> float:
+    """Return a share such as 1% or 0.01; all if it was not given."""
+    if text is None:
+        return 1.0
+    try:
+        found = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
+    except ValueError:
+        found = -1.0
+    if not 0 < found <= 1:
+        message = f"'{text}' is no share, such as 1% or 0.01"
+        raise typer.BadParameter(message, param_hint=f"'{option}'")
+    return found
 
 
 def _value(text: str) -> Any:  # noqa: ANN401 - whatever JSON says

@@ -25,6 +25,12 @@ PHASES = {
     "dissect": "dissecting",
     "bring": "copying",
     "fetch": "fetching",
+    "fetch parents": "fetching parents",
+    "verify parents": "checking parents",
+    "push": "pushing",
+    "mark": "marking",
+    "repack": "repacking",
+    "delete": "deleting",
 }
 
 

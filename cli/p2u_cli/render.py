@@ -9,7 +9,7 @@ from p2u_cli.escape import defuse, escape
 from p2u_cli.table import aligned
 
 if TYPE_CHECKING:
-    from p2uformat import Damage, FileInfo, Summary, TensorInfo, TierSummary
+    from p2uformat import Damage, FileInfo, StoreDamage, Summary, TensorInfo, TierSummary
 
 TIER_HEADINGS = (
     "tier",
@@ -150,6 +150,14 @@ def damage_line(damage: "Damage") -> str:
     # Where a rule is broken there is no value to expect, only a sentence about what there is.
     expected = f"expected {defuse(damage.expected)}, got " if damage.expected else ""
     return f"damage: {', '.join(where)}: {expected}{defuse(damage.got)}"
+
+
+def any_damage_line(damage: "Damage | StoreDamage") -> str:
+    """Return one line that says what is damaged, with the object if it is in a store."""
+    if not hasattr(damage, "address"):
+        return damage_line(damage)
+    where = f"{escape(damage.address)}, object {escape(damage.key)} at byte {damage.offset}"
+    return f"{damage_line(damage.damage)} [{where}]"
 
 
 def _short(value: str) -> str:

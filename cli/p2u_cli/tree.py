@@ -7,18 +7,24 @@ from typing import Annotated
 import typer
 
 from p2u_cli import output
+from p2u_cli.copy import copy
 from p2u_cli.diff import diff
 from p2u_cli.fetch import fetch
+from p2u_cli.gc import gc
 from p2u_cli.get import get
 from p2u_cli.inspect import inspect
 from p2u_cli.pack import pack
+from p2u_cli.push import push
+from p2u_cli.refs import refs
+from p2u_cli.repair import repair
+from p2u_cli.rm import rm
 from p2u_cli.squash import squash
 from p2u_cli.unpack import unpack
 from p2u_cli.verify import verify
 
 EPILOG = (
     "Exit codes: 0 fine, 2 usage, 3 damaged, 4 not found or unreachable, 5 format not "
-    "supported, 6 incomplete, 130 interrupted, 1 internal error."
+    "supported, 6 incomplete, 7 others write to the store, 130 interrupted, 1 internal error."
 )
 
 app = typer.Typer(
@@ -30,7 +36,23 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-for command in (pack, inspect, verify, fetch, get, diff, unpack, squash):
+COMMANDS = (
+    pack,
+    inspect,
+    verify,
+    fetch,
+    get,
+    diff,
+    unpack,
+    squash,
+    push,
+    refs,
+    copy,
+    rm,
+    gc,
+    repair,
+)
+for command in COMMANDS:
     app.command()(command)
 
 
@@ -49,7 +71,8 @@ def p2u(
 
     One .p2u file holds a model in tiers. Its first part is a small, usable model; each further
     tier makes it better, and the last one is the original file, bit for bit. Artifacts are named
-    by paths or by URLs: https://, s3://, gs://, az:// and what else fsspec knows.
+    by paths or by URLs: https://, s3://, gs://, az:// and what else fsspec knows; in a store, which
+    holds many that share what they have in common, by STORE#name or STORE#name@version.
 
     \b
     Examples:
@@ -59,6 +82,7 @@ def p2u(
       p2u fetch https://example.org/model.p2u model.p2u --tier q4
       p2u diff model.p2u newer.p2u
       p2u unpack model.p2u small.safetensors --tier q4
+      p2u push model.p2u s3://bucket/models#minilm
     """  # noqa: D301 - the parser folds paragraphs that do not begin with \b
     if version:
         _write_version(as_json=as_json)

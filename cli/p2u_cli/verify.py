@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from p2u_cli import options, output, progress
+from p2u_cli import options, output, progress, storeverify
 from p2u_cli.escape import escape
 from p2u_cli.exits import ExitCode
 
@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 
 def verify(
-    artifact: options.ArtifactPath,
+    artifact: Annotated[
+        str,
+        typer.Argument(
+            metavar="ART",
+            help="The .p2u file: a path or a URL; or STORE, STORE#name, STORE#name@version.",
+            show_default=False,
+        ),
+    ],
     *,
     deep: Annotated[
         bool,
@@ -30,6 +37,22 @@ def verify(
         typer.Option(
             metavar="T",
             help="Check what a model at this tier needs, and ask for no more than that.",
+            show_default=False,
+        ),
+    ] = None,
+    sample: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Of a store: read only so many of the chunks, such as 1%, chosen by chance.",
+            show_default=False,
+        ),
+    ] = None,
+    max_duration: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Of a store: stop after so long, such as 90s, 10m or 2h.",
             show_default=False,
         ),
     ] = None,
@@ -52,9 +75,14 @@ def verify(
       p2u verify model.p2u
       p2u verify model.p2u --deep --expect blake3:6b1f...
       p2u verify half-downloaded.p2u --tier q4
+      p2u verify s3://bucket/models --sample 1% --max-duration 10m
     """  # noqa: D301 - the parser folds paragraphs that do not begin with \b
     import p2uformat
 
+    found = storeverify.wanted(artifact, storage, sample, max_duration)
+    if found is not None:
+        _refuse(deep=deep, tier=tier, expect=expect, parents=parents)
+        return storeverify.run(found, sample, max_duration, as_json=as_json)
     with progress.shown() as callback:
         report = p2uformat.verify(
             artifact,
@@ -71,6 +99,15 @@ def verify(
     else:
         output.write_text(_text(artifact, report, tier))
     return exit_code(report)
+
+
+def _refuse(**unwanted: object) -> None:
+    """Refuse options that say something about an artifact only."""
+    for name, value in unwanted.items():
+        if value:
+            option = "--with" if name == "parents" else f"--{name}"
+            message = "is for one artifact, not for what a store's versions need together"
+            raise typer.BadParameter(message, param_hint=f"'{option}'")
 
 
 def exit_code(report: "VerifyReport") -> ExitCode:

@@ -25,7 +25,7 @@ from p2uformat.stored.publish import publish
 __all__ = ["Finder", "repair_store"]
 
 Finder = Callable[[bytes], Contents | None]
-"""Returns a sound artifact: that of a content root if it has it, else one that may have its parts."""
+"""Returns a sound artifact: that of a content root, else one that may have its parts."""
 
 
 def repair_store(

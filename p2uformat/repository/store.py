@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
@@ -34,7 +35,7 @@ from p2uformat.stored.address import StoreAddress
 from p2uformat.stored.place import StoredPlace
 from p2uformat.transport import StorageOptions
 
-__all__ = ["Store", "repair"]
+__all__ = ["Store", "is_store", "repair"]
 
 Callback = Callable[[Progress], None]
 
@@ -400,8 +401,21 @@ def repair(
 
 
 def is_store(place: str | os.PathLike[str], options: StorageOptions | None = None) -> bool:
-    """Return whether a place is a store, and not a file."""
-    if os.path.isfile(place):
+    """Return whether a place is a store.
+
+    Parameters
+    ----------
+    place : str or os.PathLike
+        A path or URL.
+    options : mapping, optional
+        Storage options.
+
+    Examples
+    --------
+    >>> is_store("model.p2u")
+    False
+    """
+    if pathlib.Path(place).is_file():
         return False
     try:
         check_marker(open_objects(place, options))
