@@ -16,7 +16,9 @@ def copy(
     *,
     tier: Annotated[
         str | None,
-        typer.Option(metavar="T", help="Copy it up to this tier. Default: all.", show_default=False),
+        typer.Option(
+            metavar="T", help="Copy it up to this tier. Default: all.", show_default=False
+        ),
     ] = None,
     storage: options.Storage = None,
     target_storage: Annotated[

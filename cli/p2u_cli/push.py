@@ -19,7 +19,9 @@ def push(
     *,
     tier: Annotated[
         str | None,
-        typer.Option(metavar="T", help="Store it up to this tier. Default: all.", show_default=False),
+        typer.Option(
+            metavar="T", help="Store it up to this tier. Default: all.", show_default=False
+        ),
     ] = None,
     parents: options.Parents = None,
     after: Annotated[

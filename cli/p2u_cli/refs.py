@@ -69,7 +69,9 @@ def _names(names: "list[NameInfo]") -> str:
         ]
         for one in names
     ]
-    return aligned(["name", "version", "made", "bytes", "written"], rows, left=3, width=render.width())
+    return aligned(
+        ["name", "version", "made", "bytes", "written"], rows, left=3, width=render.width()
+    )
 
 
 def _versions(versions: "list[VersionInfo]") -> str:

@@ -33,7 +33,9 @@ def rm(
     opened = p2uformat.Store(store, storage_options=options.storage_options(storage))
     number = opened.remove(name, () if version is None else (version,))
     if as_json:
-        output.write_json({"store": opened.name, "name": name, "version": version, "removal": number})
+        output.write_json(
+            {"store": opened.name, "name": name, "version": version, "removal": number}
+        )
     else:
         what = name if version is None else f"{name}@{version}"
         output.write_text(f"removed {escape(what)} from {escape(opened.name)}")

@@ -31,6 +31,7 @@ from p2uformat.store.place import open_objects
 from p2uformat.store.sketches import read_index
 from p2uformat.store.versions import Version, current
 from p2uformat.stored.address import StoreAddress
+from p2uformat.stored.manifest import header_of
 from p2uformat.stored.offer import Known, Offer, OfferedChunk
 from p2uformat.stored.place import StoredPlace
 from p2uformat.stored.publish import Published, publish
@@ -86,8 +87,11 @@ class Depot:
         return cls(address, objects, head, not probe.conditions, stack)
 
     @staticmethod
-    def peek(address: StoreAddress) -> Version | None:
-        """Return the current version of a name without writing anything; None without a store."""
+    def peek(address: StoreAddress, root: bytes) -> Version | None:
+        """Return the current version of a name if it is an artifact, stored whole.
+
+        Nothing is written, not even what finds out how the place keeps conditions.
+        """
         _check_target(address)
         objects = open_objects(address.store, address.options)
         assert address.name is not None
@@ -95,7 +99,16 @@ class Depot:
             check_marker(objects)
         except NotFound:
             return None
-        return current(objects, address.name)
+        head = current(objects, address.name)
+        if head is None or head.ref.content != root:
+            return None
+        found = find_record(objects, root)
+        if found is None:
+            return None
+        placed = found.record.artifacts[0]
+        header = header_of(placed, found.key)
+        whole = placed.payload == header.file_length - header.manifest_length
+        return head if whole else None
 
     def artifact(self, root: bytes, version: Version | None = None) -> Contents | None:
         """Return an artifact of the store by its content root; None if it is not there, or damaged.
@@ -110,8 +123,7 @@ class Depot:
         return self.opened[root][1] if root in self.opened else None
 
     def _open(self, root: bytes, version: Version | None) -> None:
-        generation = None if version is None else version.ref.generation
-        found = find_record(self.objects, root, generation)
+        found = find_record(self.objects, root)
         if found is None:
             return
         name = f"{self.objects.name}#{to_text(root) if version is None else version.text}"

@@ -145,8 +145,10 @@ def push(
         last = len(contents.tiers) - 1 if tier is None else contents.tier_number(tier)
         if contents.tiers[last] not in contents.complete:
             raise contents.incomplete("all of it", last)
-        head = Depot.peek(address)
-        if head is not None and after is None and _is_there(head, contents, last):
+        root = contents.container.header.content_root
+        whole = last == len(contents.tiers) - 1
+        head = Depot.peek(address, root) if whole and after is None else None
+        if head is not None:
             return PushResult.of(address.store, head, None)
         return _push(Depot.open(address, stack), contents, last, after, progress)
 
@@ -177,12 +179,6 @@ def _open(
     if not isinstance(found, Contents):
         found = stack.enter_context(Contents.open(found, candidates(parents, options)))
     return found
-
-
-def _is_there(head: Version, contents: Contents, last: int) -> bool:
-    """Return whether a version is this artifact, as far as it is to be stored."""
-    whole = last == len(contents.tiers) - 1
-    return whole and head.ref.content == contents.container.header.content_root
 
 
 def _push(

@@ -136,7 +136,7 @@ def _versions(objects: Objects, name: str, left: list[tuple[int, Ref]]) -> Itera
     for seq, ref in left:
         assert ref.content is not None
         assert ref.encoding is not None
-        found = find_record(objects, ref.content, ref.generation)
+        found = find_record(objects, ref.content)
         if found is None:
             raise NotFound(
                 f"{objects.name!r}: {name}@{seq} stands for {to_text(ref.content)},"

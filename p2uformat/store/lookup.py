@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from p2uformat.errors import CorruptData, NotFound
+from p2uformat.errors import CorruptData
 from p2uformat.limits import MAX_RECORD_BYTES
 from p2uformat.store.keys import ROOTS, number_in, record_key
 from p2uformat.store.objects import Objects
@@ -61,23 +61,10 @@ def newest(objects: Objects, root: bytes) -> int | None:
     return max((number for number in found if number is not None), default=None)
 
 
-def find_record(objects: Objects, root: bytes, generation: int | None = None) -> Found | None:
-    """Return the record of a content root; None if there is none.
+def find_record(objects: Objects, root: bytes) -> Found | None:
+    """Return the record of a content root that counts, the newest; None if there is none.
 
-    Parameters
-    ----------
-    objects : Objects
-        The store's place.
-    root : bytes
-        The content root.
-    generation : int, optional
-        The one that a ref names: if it is there it does, which spares a listing. One that took
-        its place says the same of other packs.
+    One before it may name packs that are damaged, or about to be deleted.
     """
-    if generation is not None:
-        try:
-            return read_record(objects, root, generation)
-        except NotFound:
-            pass
     last = newest(objects, root)
     return None if last is None else read_record(objects, root, last)

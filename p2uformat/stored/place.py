@@ -72,9 +72,17 @@ class StoredPlace:
             If the store is of a newer format.
         """
         objects = open_objects(address.store, address.options)
-        check_marker(objects)
+        try:
+            return cls._of(objects, address)
+        except NotFound:
+            # Nothing is there: perhaps it is no store at all, which would say more.
+            check_marker(objects)
+            raise
+
+    @classmethod
+    def _of(cls, objects: Objects, address: StoreAddress) -> Self:
         if address.root is not None:
-            return cls.at(objects, _record(objects, address.root, None, address.text), address.text)
+            return cls.at(objects, _record(objects, address.root, address.text), address.text)
         assert address.name is not None
         return cls.of_version(objects, version(objects, address.name, address.seq))
 
@@ -84,7 +92,7 @@ class StoredPlace:
         name = f"{objects.name}#{wanted.text}"
         ref = wanted.ref
         assert ref.content is not None
-        return cls.at(objects, _record(objects, ref.content, ref.generation, name), name, wanted)
+        return cls.at(objects, _record(objects, ref.content, name), name, wanted)
 
     @property
     def placed(self) -> Placed:
@@ -142,8 +150,8 @@ class StoredPlace:
         return None
 
 
-def _record(objects: Objects, root: bytes, generation: int | None, name: str) -> Found:
-    found = find_record(objects, root, generation)
+def _record(objects: Objects, root: bytes, name: str) -> Found:
+    found = find_record(objects, root)
     if found is None:
         raise NotFound(
             f"{name!r}: the store has no artifact {to_text(root)}",
