@@ -27,7 +27,6 @@ from p2uformat.artifact.plan import ALONE
 from p2uformat.artifact.refresh import fresh_block, fresh_ladder
 from p2uformat.artifact.spool import Spools
 from p2uformat.artifact.types import Progress, Summary
-from p2uformat.container.publish import refuse_taken
 from p2uformat.container.writer import write_artifact
 from p2uformat.digest import digest
 from p2uformat.errors import DigestMismatch
@@ -41,6 +40,7 @@ from p2uformat.manifest import (
     assemble,
 )
 from p2uformat.parallel import MOST_ENCODERS, ordered_map, worker_count
+from p2uformat.publishing import refuse_taken
 from p2uformat.tensor import ELEMENT_SIZES
 from p2uformat.transport import StorageOptions
 

@@ -15,11 +15,11 @@ from p2uformat.artifact.outside import written
 from p2uformat.artifact.parent import Parent
 from p2uformat.artifact.spool import Spools
 from p2uformat.artifact.types import Progress, Summary
-from p2uformat.container.publish import refuse_taken
 from p2uformat.container.writer import write_artifact
 from p2uformat.errors import InvalidArgument
 from p2uformat.ingest import Checkpoint
 from p2uformat.manifest import ContentPage, EncodingPage, TierSpec, assemble
+from p2uformat.publishing import refuse_taken
 from p2uformat.transport import StorageOptions
 
 __all__ = ["Target", "target_for"]

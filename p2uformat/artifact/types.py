@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from p2uformat.errors import CorruptData
+from p2uformat.progress import Progress
 
 __all__ = [
     "Damage",
@@ -16,24 +17,6 @@ __all__ = [
     "UnpackResult",
     "VerifyReport",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a phase is.
-
-    Parameters
-    ----------
-    phase : str
-        ``bring``, ``plan``, ``encode``, ``assemble``, ``verify``, ``unpack``, ``compare``,
-        ``dissect`` or ``fetch``.
-    done, total : int
-        Bytes; `total` does not change within a phase.
-    """
-
-    phase: str
-    done: int
-    total: int
 
 
 @dataclass(frozen=True, slots=True)

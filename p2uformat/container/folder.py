@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from p2uformat.container.publish import Output
 from p2uformat.errors import DestinationExists, Malformed, from_os_error
 from p2uformat.files import path_text
+from p2uformat.publishing import Output
 
 __all__ = ["Folder", "publish_folder", "unsafe_on_windows"]
 

@@ -17,9 +17,9 @@ from typing import Final
 
 from p2uformat.closing import Closing
 from p2uformat.container.header import HEADER_BYTES, MAGIC, Header
-from p2uformat.container.publish import publish
 from p2uformat.errors import DestinationExists, P2UError, from_os_error
 from p2uformat.files import path_text
+from p2uformat.publishing import publish
 
 __all__ = ["PartialFile"]
 

@@ -9,11 +9,11 @@ from typing import BinaryIO, Final
 
 from p2uformat.container.header import HEADER_BYTES, Header
 from p2uformat.container.layout import Layout, place
-from p2uformat.container.publish import Output, publish
 from p2uformat.container.reader import Container
 from p2uformat.digest import digest
 from p2uformat.errors import StoreUnavailable, from_os_error
 from p2uformat.manifest import Manifest
+from p2uformat.publishing import Output, publish
 
 __all__ = ["header_for", "write_artifact"]
 

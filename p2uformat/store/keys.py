@@ -12,6 +12,7 @@ from p2uformat.errors import InvalidArgument, Malformed
 from p2uformat.wire import as_array, as_bytes, as_int
 
 __all__ = [
+    "CLOCK",
     "COLLECTIONS",
     "ID_BYTES",
     "INDEX",
@@ -42,6 +43,7 @@ REFS: Final = "refs/"
 PINS: Final = "pins/"
 COLLECTIONS: Final = "gc/"
 INDEX: Final = "index/"
+CLOCK: Final = "clock/"
 
 ID_BYTES: Final = 16
 MOST_PACKS: Final = 999_999

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Final
 
 from p2uformat.errors import CorruptData, NotFound, UnsupportedFormat
 from p2uformat.limits import MAX_ENTRY_BYTES
 from p2uformat.store.keys import PINS, PackId, end_key, packs_of, writer_in
-from p2uformat.store.objects import Objects, Stat
-from p2uformat.store.packs import FOOTER_BYTES, Trailer
+from p2uformat.store.objects import Objects
 from p2uformat.store.pins import End, Outcome
+from p2uformat.store.trailers import read_trailer
 from p2uformat.stored.offer import OfferedChunk, PackPlace
 
-__all__ = ["left_behind", "read_trailer"]
+__all__ = ["left_behind"]
 
 _MOST_WRITERS: Final = 16
-_TAIL_BYTES: Final = 1 << 15  # the trailer of most packs
 
 
 def left_behind(objects: Objects) -> Iterator[tuple[OfferedChunk, PackPlace]]:
@@ -31,34 +29,12 @@ def left_behind(objects: Objects) -> Iterator[tuple[OfferedChunk, PackPlace]]:
             if pack is None:
                 continue
             try:
-                trailer = read_trailer(objects, stat)
+                trailer = read_trailer(objects, stat.key, stat.size)
             except (CorruptData, NotFound, UnsupportedFormat):
                 continue  # the collector's business
             for chunk in trailer.placed():
                 offered = OfferedChunk(trailer.tier, chunk.id, chunk.length)
                 yield offered, PackPlace(pack, chunk.offset)
-
-
-def read_trailer(objects: Objects, stat: Stat) -> Trailer:
-    """Return what a pack says of itself.
-
-    Raises
-    ------
-    CorruptData, UnsupportedFormat
-        If it is cut short, or breaks a rule; the error names it.
-    NotFound
-        If it is gone.
-    """
-    try:
-        with closing(objects.reader(stat.key)) as reader:
-            start = max(stat.size - _TAIL_BYTES, 0)
-            tail = reader.read(start, stat.size - start)
-            length = Trailer.length(tail[-FOOTER_BYTES:], stat.size) + FOOTER_BYTES
-            if length > len(tail):
-                tail = reader.read(stat.size - length, length)
-            return Trailer.parse(tail[len(tail) - length :], stat.size)
-    except CorruptData as error:
-        raise error.locate(artifact=f"{objects.name}/{stat.key}") from error.__cause__
 
 
 def _uncommitted(objects: Objects) -> list[bytes]:

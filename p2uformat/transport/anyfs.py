@@ -12,7 +12,7 @@ from typing import Any, Final
 from p2uformat.transport.fault import Fault, denied, missing, of_status
 from p2uformat.transport.source import Answer, Source
 
-__all__ = ["AnySource"]
+__all__ = ["AnySource", "mapped"]
 
 _SLOWEST: Final = 32 << 10  # bytes a second below which a call is taken for stalled
 
@@ -74,10 +74,11 @@ class AnySource(Source):
         except Fault:
             raise
         except Exception as error:
-            raise _mapped(self.name, error) from error
+            raise mapped(self.name, error) from error
 
 
-def _mapped(name: str, error: Exception) -> Fault:
+def mapped(name: str, error: Exception) -> Fault:
+    """Return the fault that an error of a file system stands for."""
     text = (str(error) or type(error).__name__).partition("\n")[0][:200].lower()
     if isinstance(error, FileNotFoundError | IsADirectoryError):
         return missing(name)

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from p2uformat.container.publish import publish
+from p2uformat.publishing import publish
 from p2uformat.errors import DestinationExists, NotFound, StoreUnavailable
 
 
@@ -147,7 +147,7 @@ def test_only_one_of_many_writers_wins(tmp_path, way):
 def test_nothing_is_left_after_a_kill(tmp_path):
     code = (
         "import os, signal, sys\n"
-        "from p2uformat.container.publish import publish\n"
+        "from p2uformat.publishing import publish\n"
         "with publish(sys.argv[1]) as output:\n"
         "    output.write(b'x' * 100)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -1,0 +1,314 @@
+"""Collection: what nobody needs is condemned, and after a time of grace deleted (SPEC.md, 19.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Final
+
+from p2uformat.errors import CorruptData, InvalidArgument, NotFound
+from p2uformat.limits import MAX_ENTRY_BYTES, MAX_LIST_BYTES
+from p2uformat.progress import Progress
+from p2uformat.store.keys import (
+    COLLECTIONS,
+    META,
+    PACKS,
+    PINS,
+    ROOTS,
+    PackId,
+    bundle_key,
+    end_key,
+    new_id,
+    number_in,
+    writer_in,
+)
+from p2uformat.store.lookup import read_record
+from p2uformat.store.marking import Marks, mark
+from p2uformat.store.objects import Objects, Stat
+from p2uformat.store.pins import Condemned, End, Outcome
+from p2uformat.store.refs import Ref, removed
+from p2uformat.store.repack import repack, worn
+from p2uformat.store.sketches import merge_index
+from p2uformat.store.versions import history, names, remove
+
+__all__ = ["CollectReport", "collect"]
+
+_ENDS_STAY: Final = 30 * 86400.0
+_KEYS_OF_A_LIST: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class CollectReport:
+    """What a collection did, or would do.
+
+    Parameters
+    ----------
+    deleting : bool
+        Whether anything was written; otherwise it is what would be.
+    versions : int
+        Versions, of all names, that count.
+    removed : int
+        Versions that were removed for being older than those to be kept.
+    live_packs, live_bytes : int
+        Packs that are needed, and the bytes in them that are.
+    dead_packs, dead_bytes : int
+        Packs that nobody needs, condemned or not, and their bytes.
+    wasted_bytes : int
+        Bytes that nobody needs in packs that are needed.
+    young : int
+        Objects that nobody needs, but too young to be condemned.
+    condemned : int
+        Objects condemned now.
+    waiting : int
+        Objects condemned before whose time of grace is not over.
+    deleted, deleted_bytes : int
+        Objects deleted now, after that time.
+    spared : int
+        Objects that were condemned and are needed after all.
+    repacked : int
+        Packs whose live chunks were put into new ones.
+    """
+
+    deleting: bool
+    versions: int
+    removed: int
+    live_packs: int
+    live_bytes: int
+    dead_packs: int
+    dead_bytes: int
+    wasted_bytes: int
+    young: int
+    condemned: int
+    waiting: int
+    deleted: int
+    deleted_bytes: int
+    spared: int
+    repacked: int
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what becomes JSON."""
+        return asdict(self)
+
+
+def collect(
+    objects: Objects,
+    *,
+    keep: int | None = None,
+    grace: float = 86400.0,
+    delete: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> CollectReport:
+    """Collect; parameters, result and errors are those of `Store.gc`."""
+    if keep is not None and keep < 1:
+        raise InvalidArgument(f"keep: expected at least 1, got {keep}")
+    if grace < 0:
+        raise InvalidArgument(f"grace: expected no negative time, got {grace}")
+    count = _remove_old(objects, keep) if delete and keep is not None else 0
+    gone = partial(_gone, keep=keep)
+    marks = mark(objects, objects.now(), gone)
+    run = _Collection(objects, marks, grace, delete, progress)
+    run.end_dead()
+    run.look()
+    run.delete_condemned()
+    run.condemn()
+    run.repack()
+    run.tidy()
+    return run.report(count)
+
+
+def _gone(name: str, refs: dict[int, Ref], *, keep: int | None) -> frozenset[int]:
+    del name
+    dead = removed(refs)
+    if keep is None:
+        return dead
+    left = sorted(set(refs) - dead)
+    return dead | frozenset(left[: max(len(left) - keep, 0)])
+
+
+def _remove_old(objects: Objects, keep: int) -> int:
+    """Remove what is older than the latest versions of each name."""
+    count = 0
+    for name in names(objects):
+        refs = history(objects, name)
+        old = _gone(name, refs, keep=keep) - removed(refs)
+        if old:
+            remove(objects, name, new_id(), tuple(sorted(old)))
+            count += len(old)
+    return count
+
+
+class _Collection:
+    """One run."""
+
+    def __init__(
+        self,
+        objects: Objects,
+        marks: Marks,
+        grace: float,
+        delete: bool,  # noqa: FBT001
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self._objects = objects
+        self._marks = marks
+        self._grace = grace
+        self._delete = delete
+        self._progress = progress
+        self._now = objects.now()
+        self._dead: dict[str, Stat] = {}
+        self._sizes: dict[PackId, int] = {}
+        self._condemned: set[str] = set()
+        self._counts = dict.fromkeys(
+            ("young", "condemned", "waiting", "deleted", "deleted_bytes", "spared", "repacked"), 0
+        )
+
+    def end_dead(self) -> None:
+        """End the pins of writers that are silent for too long; who committed meanwhile lives."""
+        pinned = self._marks.pinned
+        for writer in sorted(pinned.dead):
+            if not self._delete:
+                continue
+            key = end_key(writer)
+            if self._objects.create(key, End(Outcome.EXPIRED).encode()):
+                continue
+            try:
+                end = End.parse(self._objects.get(key, most=MAX_ENTRY_BYTES))
+            except NotFound:
+                continue
+            if end.outcome is Outcome.COMMIT:
+                assert end.record is not None
+                self._marks.add(read_record(self._objects, *end.record))
+
+    def look(self) -> None:
+        """Find what does not live."""
+        marks = self._marks
+        for stat in [*self._objects.list(PACKS), *self._objects.list(META)]:
+            pack = PackId.from_key(stat.key)
+            if pack is not None:
+                self._sizes[pack] = stat.size
+            if stat.key not in marks.keys and not self._is_written(stat.key):
+                self._dead[stat.key] = stat
+        for stat in self._objects.list(ROOTS):
+            if stat.key not in marks.keys and not self._is_in_writing(stat):
+                self._dead[stat.key] = stat
+
+    def _is_written(self, key: str) -> bool:
+        """Return whether a pack or bundle is of a writer at work."""
+        pack = PackId.from_key(key)
+        if pack is not None:
+            return pack.writer in self._marks.pinned.writers
+        return any(bundle_key(writer) == key for writer in self._marks.pinned.writers)
+
+    def _is_in_writing(self, stat: Stat) -> bool:
+        """Return whether a record is of a writer at work, who has not committed it yet."""
+        root, _, _ = stat.key.removeprefix(ROOTS).partition("/")
+        generation = number_in(stat.key)
+        if generation is None or not self._marks.pinned.writers:
+            return False
+        try:
+            found = read_record(self._objects, bytes.fromhex(root), generation)
+        except (NotFound, ValueError):
+            return False
+        if found.record.writer not in self._marks.pinned.writers:
+            return False
+        self._marks.add(found)
+        return True
+
+    def delete_condemned(self) -> None:
+        """Delete what was condemned long enough ago and is still dead."""
+        for stat in self._objects.list(COLLECTIONS):
+            try:
+                keys = Condemned.parse(self._objects.get(stat.key, most=MAX_LIST_BYTES)).keys
+            except NotFound:
+                continue
+            except CorruptData as error:
+                raise error.locate(artifact=f"{self._objects.name}/{stat.key}") from None
+            if self._now - stat.modified < self._grace:
+                self._condemned.update(keys)
+                self._counts["waiting"] += sum(key in self._dead for key in keys)
+                continue
+            self._delete_list(stat.key, keys)
+
+    def _delete_list(self, name: str, keys: Iterable[str]) -> None:
+        dead = [key for key in keys if key in self._dead]
+        self._counts["spared"] += sum(key in self._marks.keys for key in keys)
+        self._counts["deleted"] += len(dead)
+        self._counts["deleted_bytes"] += sum(self._dead[key].size for key in dead)
+        if self._delete:
+            self._tell("delete", 0, len(dead))
+            self._objects.delete(dead)
+            self._tell("delete", len(dead), len(dead))
+            # Last: whoever pins now and does not see the list sees that the keys are gone.
+            self._objects.delete([name])
+        for key in dead:
+            self._sizes.pop(PackId.from_key(key) or PackId(b"", 0), None)
+            del self._dead[key]
+
+    def condemn(self) -> None:
+        """Condemn what is dead, not young, and not condemned."""
+        new = []
+        for key, stat in self._dead.items():
+            if key in self._condemned:
+                continue
+            if self._now - stat.modified < self._grace:
+                self._counts["young"] += 1
+            else:
+                new.append(key)
+        self._counts["condemned"] = len(new)
+        new.sort()
+        for first in range(0, len(new), _KEYS_OF_A_LIST) if self._delete else ():
+            part = Condemned(tuple(new[first : first + _KEYS_OF_A_LIST]))
+            self._objects.create(f"{COLLECTIONS}{new_id().hex()}", part.encode())
+
+    def repack(self) -> None:
+        """Put packs of which much is dead together anew."""
+        packs = worn(self._marks, self._sizes)
+        self._counts["repacked"] = len(packs)
+        if self._delete and packs:
+            self._counts["repacked"] = repack(self._objects, self._marks, packs, self._tell)
+
+    def tidy(self) -> None:
+        """Delete ends that nobody can be waiting for, and put the index together."""
+        if not self._delete:
+            return
+        stats = self._objects.list(PINS)
+        pinned = {writer_in(stat.key) for stat in stats if not stat.key.endswith(".end")}
+        ended = {writer_in(stat.key) for stat in stats if stat.key.endswith(".end")}
+        old = [
+            stat.key
+            for stat in stats
+            if stat.key.endswith(".end")
+            and writer_in(stat.key) not in pinned
+            and self._now - stat.modified > _ENDS_STAY
+        ]
+        # A committed writer that never came to its name: what it wrote stays for as long.
+        late = [
+            stat.key
+            for stat in stats
+            if not stat.key.endswith(".end")
+            and writer_in(stat.key) in ended
+            and self._now - stat.modified > _ENDS_STAY
+        ]
+        self._objects.delete([*old, *late])
+        merge_index(self._objects, new_id(), self._marks.newest)
+
+    def report(self, count: int) -> CollectReport:
+        """Return what was done."""
+        live = [pack for pack in self._sizes if pack.key in self._marks.keys]
+        needed = {pack: self._marks.live_bytes(pack) for pack in live}
+        dead = [pack for pack in self._sizes if pack.key in self._dead]
+        return CollectReport(
+            deleting=self._delete,
+            versions=self._marks.versions,
+            removed=count,
+            live_packs=len(live),
+            live_bytes=sum(needed.values()),
+            dead_packs=len(dead),
+            dead_bytes=sum(self._sizes[pack] for pack in dead),
+            wasted_bytes=sum(self._sizes[pack] - needed[pack] for pack in live),
+            **self._counts,
+        )
+
+    def _tell(self, phase: str, done: int, total: int) -> None:
+        if self._progress is not None:
+            self._progress(Progress(phase, done, total))

@@ -1,0 +1,271 @@
+"""What lives in a store (SPEC.md, 19.4)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p2uformat.errors import CorruptData, NotFound
+from p2uformat.limits import MAX_ENTRY_BYTES
+from p2uformat.store.keys import (
+    PINS,
+    ROOTS,
+    PackId,
+    bundle_key,
+    end_key,
+    number_in,
+    record_key,
+    writer_in,
+)
+from p2uformat.store.lease import last_pins
+from p2uformat.store.lookup import Found, read_record
+from p2uformat.store.objects import Objects, Stat
+from p2uformat.store.pins import End, Outcome, Pin, RecordId
+from p2uformat.store.records import Record
+from p2uformat.store.refs import Ref, removed
+from p2uformat.store.versions import history, names
+
+__all__ = ["Marks", "Pinned", "live_refs", "mark", "read_pins"]
+
+_MERGE_AT: Final = 1 << 16
+Ranges = NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Pinned:
+    """What pins and their ends say.
+
+    Parameters
+    ----------
+    writers : set of bytes
+        Ids of writers at work.
+    dead : set of bytes
+        Ids of writers whose lease is over, without an end.
+    keys : set of str
+        Keys that writers at work rely on.
+    records : set of (bytes, int)
+        Records that were committed and may not have their name yet.
+    """
+
+    writers: set[bytes] = field(default_factory=set)
+    dead: set[bytes] = field(default_factory=set)
+    keys: set[str] = field(default_factory=set)
+    records: set[RecordId] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Marks:
+    """What lives.
+
+    Parameters
+    ----------
+    pinned : Pinned
+        By pins.
+    records : dict of str to Found
+        The records that count, by key; without their content once they were looked at.
+    keys : set of str
+        Keys of packs, bundles and records.
+    newest : dict of bytes to int
+        The highest generation for each content root that a ref names.
+    versions : int
+        Refs that are not removed.
+    """
+
+    pinned: Pinned
+    keys: set[str] = field(default_factory=set)
+    newest: dict[bytes, int] = field(default_factory=dict)
+    versions: int = 0
+    _ranges: dict[PackId, list[Ranges]] = field(default_factory=lambda: defaultdict(list))
+    _pending: dict[PackId, int] = field(default_factory=lambda: defaultdict(int))
+
+    def add(self, found: Found) -> None:
+        """Add a record with all that it names."""
+        record = found.record
+        self.keys.add(found.key)
+        self.keys.update(pack.key for pack in record.packs)
+        self.keys.update(map(bundle_key, record.bundles))
+        for pack, ranges in _ranges_of(record):
+            self._ranges[pack].append(ranges)
+            self._pending[pack] += len(ranges)
+            if self._pending[pack] > _MERGE_AT:
+                self._ranges[pack] = [self.live(pack)]
+                self._pending[pack] = 0
+
+    def live(self, pack: PackId) -> Ranges:
+        """Return the ranges of a pack that records need: start and end, in order, apart."""
+        found = self._ranges.get(pack)
+        if not found:
+            return np.empty((0, 2), np.int64)
+        return _merged(np.concatenate(found))
+
+    def live_bytes(self, pack: PackId) -> int:
+        """Return how many bytes of a pack records need."""
+        ranges = self.live(pack)
+        return int((ranges[:, 1] - ranges[:, 0]).sum())
+
+
+def mark(
+    objects: Objects,
+    now: float,
+    gone: Callable[[str, dict[int, Ref]], frozenset[int]] = lambda _name, refs: removed(refs),
+) -> Marks:
+    """Return what lives.
+
+    Pins are read before refs, and these before records, the other way round than a writer makes
+    them: whose pins are gone already has its ref, and what a ref names has its record.
+
+    Parameters
+    ----------
+    objects : Objects
+        The store's place.
+    now : float
+        The time there.
+    gone : callable
+        Returns the numbers of the refs of a name that do not count.
+
+    Raises
+    ------
+    CorruptData, UnsupportedFormat
+        If something is damaged that decides what lives.
+    NotFound
+        If a ref names something that is not there.
+    """
+    marks = Marks(read_pins(objects, now))
+    marks.keys |= marks.pinned.keys
+    roots: dict[bytes, str] = {}
+    for text, ref in live_refs(objects, gone):
+        marks.versions += 1
+        assert ref.content is not None
+        roots.setdefault(ref.content, text)
+    newest = _newest(objects.list(ROOTS))
+    for root, text in roots.items():
+        if root not in newest:
+            raise NotFound(
+                f"{objects.name!r}: {text} stands for blake3:{root.hex()}, which is not there",
+                hint="p2u repair STORE --from ANOTHER can bring it back; or remove the version",
+            )
+        marks.newest[root] = newest[root]
+        marks.add(read_record(objects, root, newest[root]))
+    for root, generation in marks.pinned.records:
+        for number in {generation, newest.get(root, generation)}:
+            _add_if_there(marks, objects, root, number)
+    return marks
+
+
+def _add_if_there(marks: Marks, objects: Objects, root: bytes, generation: int) -> None:
+    if record_key(root, generation) in marks.keys:
+        return
+    try:
+        marks.add(read_record(objects, root, generation))
+    except NotFound:
+        return  # it was replaced meanwhile, by what is newer
+
+
+def read_pins(objects: Objects, now: float) -> Pinned:
+    """Return what the pins of writers say.
+
+    Raises
+    ------
+    CorruptData, UnsupportedFormat
+        If one breaks a rule.
+    """
+    stats = objects.list(PINS)
+    keys = {stat.key for stat in stats}
+    pinned = Pinned()
+    for writer, last in last_pins(stats).items():
+        if end_key(writer) in keys:
+            _add_end(pinned, objects, writer)
+            continue
+        pins = [
+            pin for stat in stats if _is_pin_of(stat, writer) for pin in _read_pin(objects, stat)
+        ]
+        if not pins:
+            continue  # it was released meanwhile, and has its ref
+        if now - last.modified > max(pin.lease for pin in pins):
+            pinned.dead.add(writer)
+            continue
+        pinned.writers.add(writer)
+        for pin in pins:
+            pinned.keys.update(pack.key for pack in pin.packs)
+            pinned.keys.update(map(bundle_key, pin.bundles))
+            pinned.keys.update(record_key(*record) for record in pin.records)
+    return pinned
+
+
+def _is_pin_of(stat: Stat, writer: bytes) -> bool:
+    return writer_in(stat.key) == writer and not stat.key.endswith(".end")
+
+
+def _read_pin(objects: Objects, stat: Stat) -> Iterator[Pin]:
+    try:
+        yield Pin.parse(objects.get(stat.key, most=MAX_ENTRY_BYTES))
+    except NotFound:
+        return
+    except CorruptData as error:
+        raise error.locate(artifact=f"{objects.name}/{stat.key}") from error.__cause__
+
+
+def _add_end(pinned: Pinned, objects: Objects, writer: bytes) -> None:
+    key = end_key(writer)
+    try:
+        end = End.parse(objects.get(key, most=MAX_ENTRY_BYTES))
+    except NotFound:
+        return  # released: the ref is there
+    except CorruptData as error:
+        raise error.locate(artifact=f"{objects.name}/{key}") from error.__cause__
+    if end.outcome is Outcome.COMMIT:
+        assert end.record is not None
+        pinned.records.add(end.record)
+
+
+def live_refs(
+    objects: Objects, gone: Callable[[str, dict[int, Ref]], frozenset[int]]
+) -> Iterator[tuple[str, Ref]]:
+    """Yield the refs that count, with what they are called."""
+    for name in names(objects):
+        refs = history(objects, name)
+        dead = gone(name, refs)
+        yield from ((f"{name}@{seq}", ref) for seq, ref in refs.items() if seq not in dead)
+
+
+def _newest(stats: Iterable[Stat]) -> dict[bytes, int]:
+    found: dict[bytes, int] = {}
+    for stat in stats:
+        root, _, _ = stat.key.removeprefix(ROOTS).partition("/")
+        generation = number_in(stat.key)
+        try:
+            name = bytes.fromhex(root)
+        except ValueError:
+            continue
+        if generation is not None:
+            found[name] = max(generation, found.get(name, 0))
+    return found
+
+
+def _ranges_of(record: Record) -> Iterator[tuple[PackId, Ranges]]:
+    """Yield the ranges of each pack that a record needs."""
+    flat = np.fromiter(
+        (number for placed in record.artifacts for extent in placed.extents for number in extent),
+        np.int64,
+    ).reshape(-1, 3)
+    order = np.argsort(flat[:, 0], kind="stable")
+    flat = flat[order]
+    edges = np.searchsorted(flat[:, 0], np.arange(len(record.packs) + 1))
+    for number, pack in enumerate(record.packs):
+        part = flat[edges[number] : edges[number + 1], 1:]
+        if len(part):
+            yield pack, np.column_stack((part[:, 0], part[:, 0] + part[:, 1]))
+
+
+def _merged(ranges: Ranges) -> Ranges:
+    """Return ranges in order, those that touch or overlap as one."""
+    ranges = ranges[np.argsort(ranges[:, 0], kind="stable")]
+    reach = np.maximum.accumulate(ranges[:, 1])
+    first = np.concatenate(([True], ranges[1:, 0] > reach[:-1]))
+    last = np.concatenate((first[1:], [True]))
+    return np.column_stack((ranges[first, 0], reach[last]))
