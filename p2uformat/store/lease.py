@@ -117,10 +117,20 @@ class Lease:
         LeaseLost
             If all of it is over.
         """
-        silent = self._clock() - self._pinned_at
-        self._check(silent)
-        if silent > self._seconds / 2:
+        self.check()
+        if self._clock() - self._pinned_at > self._seconds / 2:
             self._pin(Pin(self._seconds))
+
+    def check(self) -> None:
+        """See that it is not over yet.
+
+        Raises
+        ------
+        LeaseLost
+            If it is.
+        """
+        if self._clock() - self._pinned_at >= self._seconds:
+            raise _lost(self._objects.name)
 
     def commit(self, record: RecordId) -> None:
         """Say that a record is there, which is about to be named.
@@ -130,7 +140,7 @@ class Lease:
         LeaseLost
             If somebody has ended it, or all of it is over.
         """
-        self._check(self._clock() - self._pinned_at)
+        self.check()
         if not self._objects.create(end_key(self.writer), End(Outcome.COMMIT, record).encode()):
             raise _lost(self._objects.name)
 
@@ -161,10 +171,6 @@ class Lease:
             raise _lost(self._objects.name)
         self._pins += 1
         self._pinned_at = moment
-
-    def _check(self, silent: float) -> None:
-        if silent >= self._seconds:
-            raise _lost(self._objects.name)
 
     def _be_alone(self) -> None:
         """Refuse to go on if another lease holds; of two that begin at once both may be refused."""

@@ -94,6 +94,7 @@ class RemoteObjects:
     def create(self, key: str, data: bytes) -> bool:
         """Write an object if its key is free; see `Objects`."""
         self._check_writable()
+        check_key(key)
         if self._weak and self._holds(key) is not None:
             return self._holds(key) == data
         try:
@@ -106,6 +107,7 @@ class RemoteObjects:
     def put(self, key: str, data: bytes) -> None:
         """Write an object; see `Objects`."""
         self._check_writable()
+        check_key(key)
         run(self._trying("write", lambda: self._write(key, data, create=False)))
 
     def delete(self, keys: Sequence[str]) -> None:
@@ -192,7 +194,7 @@ class RemoteObjects:
             await self._call("pipe_file", self._full(key), data, mode=mode, longest=longest)
         except FileExistsError as error:
             raise _Taken from error
-        except Fault:
+        except (Fault, P2UError):
             raise
         except Exception as error:
             if create and _status(error) in _TAKEN:
@@ -228,7 +230,7 @@ class RemoteObjects:
             found = await self._call("find", path, detail=True)
         except FileNotFoundError:
             return []
-        except Fault:
+        except (Fault, P2UError):
             raise
         except Exception as error:
             fault = mapped(self.name, error)

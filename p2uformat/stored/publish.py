@@ -209,6 +209,8 @@ class _Publishing:
 
     def _finish(self, lease: Lease, found: Found, reused: int, added: int) -> Published:
         lease.commit((found.root, found.generation))
+        # What was committed a month ago may be gone: a computer that slept in between must not name it.
+        lease.check()
         version = None if self.name is None else self._name(lease, found, added)
         lease.release()
         if added:
