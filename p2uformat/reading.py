@@ -61,11 +61,11 @@ class Reader(Protocol):
 
 @runtime_checkable
 class Openable(Protocol):
-    """A place that is opened in a way of its own."""
+    """A place that is opened in a way of its own. Paths have neither of these names."""
 
     @property
-    def parents(self) -> Sequence[Openable]:
+    def ancestors(self) -> Sequence[Openable]:
         """Where the artifacts lie that the one here needs; none if nobody knows."""
 
-    def open(self) -> Reader:
+    def open_reader(self) -> Reader:
         """Return what is there, to be read like a file."""

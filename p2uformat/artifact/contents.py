@@ -172,7 +172,7 @@ def related(container: Container, path: Path) -> Sequence[Path]:
     if container.encoding.parent is None:
         return ()
     if isinstance(path, Openable):
-        return path.parents
+        return path.ancestors
     if isinstance(path, bytes | Address):
         return ()
     return sorted(map(os.fspath, beside(path).glob("*.p2u")))

@@ -249,7 +249,7 @@ class Depot:
                 parent=to_text(parent.root),
             )
         place, _ = self.opened[parent.root]
-        return (place, *place.parents)
+        return (place, *place.ancestors)
 
     def _adopt(self, contents: Contents) -> None:
         """Store an artifact that the one under way needs, without a name, if it is not there."""
@@ -270,7 +270,7 @@ class Depot:
         for place, contents in self.opened.values():
             known.add(place, contents.container)
             below = contents.parent
-            for ancestor in place.parents:
+            for ancestor in place.ancestors:
                 if below is None:
                     break
                 known.add(ancestor, below.container)

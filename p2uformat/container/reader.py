@@ -374,7 +374,7 @@ def open_reader(place: Place) -> Reader:
     if isinstance(place, bytes):
         return BytesReader(place)
     if isinstance(place, Openable):
-        return place.open()
+        return place.open_reader()
     if not isinstance(place, Address):
         place = Address.of(place)
     if isinstance(place, Address):

@@ -182,7 +182,7 @@ def _opened(
     if isinstance(place, Address):
         file: Reader = RemoteReader(place, policy, _manifest(destination))
     elif isinstance(place, StoredPlace):
-        file = place.open(policy)
+        file = place.open_reader(policy)
     else:
         file = open_reader(place)
     try:

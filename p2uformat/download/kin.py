@@ -67,8 +67,8 @@ def fetch_parents(
     """
     folder = beside(destination)
     results = []
-    for parent in place.parents:
-        with Container(parent.open()) as container:
+    for parent in place.ancestors:
+        with Container(parent.open_reader()) as container:
             root = container.header.content_root
             if root in seeds.roots:
                 continue

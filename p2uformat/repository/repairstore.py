@@ -89,13 +89,13 @@ class _Repair:
     def renew(self, held: Held) -> None:
         """Store an artifact anew, as far as it is damaged, or what it needs was."""
         root = held.place.root
-        parents = [place.root for place in held.place.parents]
+        parents = [place.root for place in held.place.ancestors]
         if root in self.renewed or not (
             self._is_damaged(held) or any(one in self.renewed for one in parents)
         ):
             return
         sound = self.finder(root)
-        ancestors = tuple(self.renewed.get(place.root, place) for place in held.place.parents)
+        ancestors = tuple(self.renewed.get(place.root, place) for place in held.place.ancestors)
         with Seeds([] if sound is None else [sound], ()) as seeds:
             self._publish(held.contents, seeds, ancestors)
 

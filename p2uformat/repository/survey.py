@@ -112,7 +112,7 @@ class Survey(Closing):
             self.lost.append(found)
             return
         held: Contents | None = contents
-        for one in (place, *place.parents):
+        for one in (place, *place.ancestors):
             if held is not None:
                 self.held.append(Held(address, one, held))
                 held = held.parent

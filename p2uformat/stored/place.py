@@ -105,14 +105,14 @@ class StoredPlace:
         return header_of(self.placed, self.name).content_root
 
     @property
-    def parents(self) -> Sequence[StoredPlace]:
+    def ancestors(self) -> Sequence[StoredPlace]:
         """The artifacts that it needs."""
         return [
             replace(self, name=f"{self.name} (parent)", version=None, number=number)
             for number in range(self.number + 1, len(self.found.record.artifacts))
         ]
 
-    def open(self, policy: Policy | None = None) -> Reader:
+    def open_reader(self, policy: Policy | None = None) -> Reader:
         """Return it to be read like a file.
 
         Raises

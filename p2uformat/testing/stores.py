@@ -147,7 +147,10 @@ class ObjectsChecks:
 
     def test_a_missing_object_is_not_found(self, ready: Any) -> None:  # noqa: ANN401
         """Reading what is not there is an error of its own."""
-        for read in (lambda: ready.get("no/such", most=9), lambda: ready.reader("no/such").read(0, 1)):
+        for read in (
+            lambda: ready.get("no/such", most=9),
+            lambda: ready.reader("no/such").read(0, 1),
+        ):
             with pytest.raises(Exception) as caught:  # noqa: PT011 - by its code
                 read()
             assert getattr(caught.value, "code", None) == "not-found"

@@ -18,7 +18,9 @@ def fresh_name() -> str:
 def model_of(seed: int, layers: int = 6, size: int = 128) -> dict[str, np.ndarray]:
     """Return small weights: matrices of a few chunks each, and biases that share chunks."""
     rng = np.random.default_rng(seed)
-    model = {f"l.{i}.w": rng.standard_normal((size, size)).astype(np.float32) for i in range(layers)}
+    model = {
+        f"l.{i}.w": rng.standard_normal((size, size)).astype(np.float32) for i in range(layers)
+    }
     model |= {f"l.{i}.b": rng.standard_normal(size).astype(np.float32) for i in range(layers)}
     return model
 

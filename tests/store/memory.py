@@ -105,7 +105,7 @@ class MemoryObjects:
         """Return the time."""
         return self.time
 
-    def reader(self, key: str) -> Any:  # noqa: ANN401
+    def reader(self, key: str) -> Any:
         """Return an object to be read by ranges."""
         self._stop(self.before, "read", key)
         return BytesReader(self._bytes(key))
@@ -126,4 +126,3 @@ class MemoryObjects:
     def _stop(hook: Callable[[str, str], None] | None, what: str, key: str) -> None:
         if hook is not None:
             hook(what, key)
-

@@ -202,7 +202,9 @@ def test_a_folder_that_is_a_file(tmp_path):
         objects.get("p2u.json", most=10)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anything")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anything"
+)
 def test_a_folder_that_may_not_be_written(tmp_path):
     objects = LocalObjects(tmp_path / "s")
     objects.create("a", b"1")

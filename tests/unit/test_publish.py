@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from p2uformat.publishing import publish
 from p2uformat.errors import DestinationExists, NotFound, StoreUnavailable
+from p2uformat.publishing import publish
 
 
 @pytest.fixture(params=["nameless", "named"])
