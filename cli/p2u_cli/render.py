@@ -154,7 +154,9 @@ def damage_line(damage: "Damage") -> str:
 
 def any_damage_line(damage: "Damage | StoreDamage") -> str:
     """Return one line that says what is damaged, with the object if it is in a store."""
-    if not hasattr(damage, "address"):
+    from p2uformat import StoreDamage  # noqa: PLC0415 - what is slow to import
+
+    if not isinstance(damage, StoreDamage):
         return damage_line(damage)
     where = f"{escape(damage.address)}, object {escape(damage.key)} at byte {damage.offset}"
     return f"{damage_line(damage.damage)} [{where}]"

@@ -15,6 +15,7 @@ from p2uformat.closing import Closing
 from p2uformat.container import Container, Place, attach
 from p2uformat.digest import to_text
 from p2uformat.errors import Incomplete, Malformed, ParentMismatch, TierNotFound
+from p2uformat.files import path_text
 from p2uformat.reading import Openable
 from p2uformat.transport import Address, StorageOptions
 
@@ -27,8 +28,8 @@ def placed(place: Path, options: StorageOptions | None) -> Path:
     """Return a place together with what is needed to reach it."""
     if isinstance(place, bytes | Address | Openable):
         return place
-    text = os.fspath(place) if isinstance(place, os.PathLike) else place
-    if isinstance(text, str) and "#" in text:
+    text = path_text(place)
+    if "#" in text:
         # Stores are not for files of this machine: what they need is loaded here only.
         from p2uformat.stored.address import StoreAddress  # noqa: PLC0415
         from p2uformat.stored.place import StoredPlace  # noqa: PLC0415

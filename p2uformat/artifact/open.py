@@ -31,6 +31,7 @@ from p2uformat.errors import (
 )
 from p2uformat.floats import FloatFormat
 from p2uformat.parallel import for_each, worker_count
+from p2uformat.reading import Openable
 from p2uformat.tensor import ELEMENT_SIZES
 from p2uformat.transport import Address, StorageOptions
 
@@ -398,7 +399,7 @@ class Artifact(Closing):
 
 def candidates(parents: Parents, options: StorageOptions | None = None) -> list[Path | Contents]:
     """Return where parents are looked for, as `Contents.open` takes them."""
-    if isinstance(parents, str | bytes | os.PathLike | Address | Artifact):
+    if isinstance(parents, str | bytes | os.PathLike | Address | Openable | Artifact):
         parents = (parents,)
     return [
         item._contents  # noqa: SLF001 - of this module

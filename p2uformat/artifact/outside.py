@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from p2uformat.artifact.types import Progress
+from p2uformat.errors import InvalidArgument
 from p2uformat.transport import Address, StorageOptions
 
 __all__ = ["brought", "written"]
@@ -32,6 +33,7 @@ def written(
     AccessDenied, StoreUnavailable
         If it cannot be written.
     """
+    _refuse_store(destination)
     place = Address.of(destination, options)
     if not isinstance(place, Address):
         yield place
@@ -45,6 +47,20 @@ def written(
         slash = os.sep if place.url.endswith("/") else ""
         yield f"{os.fspath(made)}{slash}"
         send(made, place)
+
+
+def _refuse_store(destination: str | os.PathLike[str]) -> None:
+    """Refuse an address in a store, which is no place for a file."""
+    if "#" not in os.fsdecode(destination):
+        return
+    from p2uformat.stored.address import StoreAddress  # noqa: PLC0415 - not for files
+
+    address = StoreAddress.of(destination)
+    if address is not None:
+        raise InvalidArgument(
+            f"{address.text!r} is a name in a store, which takes artifacts only",
+            hint="write to a file, and use p2u push",
+        )
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from p2uformat.errors import DestinationExists, InvalidArgument, TensorNotFound
 from p2uformat.files import path_text
 from p2uformat.floats import FloatFormat
 from p2uformat.parallel import worker_count
+from p2uformat.reading import Openable
 from p2uformat.transport import Address, StorageOptions
 
 __all__ = ["unpack"]
@@ -106,7 +107,7 @@ def unpack(
             if not folder:
                 result = work.to_file(out, overwrite=overwrite)
             else:
-                if overwrite and not isinstance(place, bytes | Address):
+                if overwrite and not isinstance(place, bytes | Address | Openable):
                     _refuse_around(place, out)
                 result = work.to_folder(out, overwrite=overwrite)
         return replace(result, path=_shown(destination, result))

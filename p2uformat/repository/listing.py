@@ -98,7 +98,7 @@ class VersionInfo:
 def list_names(objects: Objects) -> list[NameInfo]:
     """Return all names of a store; of each only its current version is read."""
     last: dict[str, int] = {}
-    for stat in objects.list(REFS):
+    for stat in objects.scan(REFS):
         found = ref_of(stat.key)
         if found is not None:
             last[found[0]] = max(found[1], last.get(found[0], 0))

@@ -182,13 +182,13 @@ class _Collection:
     def look(self) -> None:
         """Find what does not live."""
         marks = self._marks
-        for stat in [*self._objects.list(PACKS), *self._objects.list(META)]:
+        for stat in [*self._objects.scan(PACKS), *self._objects.scan(META)]:
             pack = PackId.from_key(stat.key)
             if pack is not None:
                 self._sizes[pack] = stat.size
             if stat.key not in marks.keys and not self._is_written(stat.key):
                 self._dead[stat.key] = stat
-        for stat in self._objects.list(ROOTS):
+        for stat in self._objects.scan(ROOTS):
             if stat.key not in marks.keys and not self._is_in_writing(stat):
                 self._dead[stat.key] = stat
 
@@ -216,7 +216,7 @@ class _Collection:
 
     def delete_condemned(self) -> None:
         """Delete what was condemned long enough ago and is still dead."""
-        for stat in self._objects.list(COLLECTIONS):
+        for stat in self._objects.scan(COLLECTIONS):
             try:
                 keys = Condemned.parse(self._objects.get(stat.key, most=MAX_LIST_BYTES)).keys
             except NotFound:
@@ -271,7 +271,7 @@ class _Collection:
         """Delete ends that nobody can be waiting for, and put the index together."""
         if not self._delete:
             return
-        stats = self._objects.list(PINS)
+        stats = self._objects.scan(PINS)
         pinned = {writer_in(stat.key) for stat in stats if not stat.key.endswith(".end")}
         ended = {writer_in(stat.key) for stat in stats if stat.key.endswith(".end")}
         old = [

@@ -174,7 +174,7 @@ class Lease:
 
     def _be_alone(self) -> None:
         """Refuse to go on if another lease holds; of two that begin at once both may be refused."""
-        stats = self._objects.list(PINS)
+        stats = self._objects.scan(PINS)
         ended = {stat.key for stat in stats if stat.key.endswith(".end")}
         now = max((stat.modified for stat in stats), default=0.0)
         for writer, stat in last_pins(stats).items():
@@ -204,7 +204,7 @@ def last_pins(stats: Iterable[Stat]) -> dict[bytes, Stat]:
 def condemned_keys(objects: Objects) -> frozenset[str]:
     """Return all keys that collectors are going to delete."""
     found: set[str] = set()
-    for stat in objects.list(COLLECTIONS):
+    for stat in objects.scan(COLLECTIONS):
         with suppress(NotFound):  # done with, meanwhile
             found.update(Condemned.parse(objects.get(stat.key, most=MAX_LIST_BYTES)).keys)
     return frozenset(found)
@@ -220,7 +220,7 @@ def _keys_of(pin: Pin) -> set[str]:
 
 def _missing(objects: Objects, keys: set[str]) -> frozenset[str]:
     """Return the keys that are not there, by few listings."""
-    there = {stat.key for prefix in {_prefix(key) for key in keys} for stat in objects.list(prefix)}
+    there = {stat.key for prefix in {_prefix(key) for key in keys} for stat in objects.scan(prefix)}
     return frozenset(keys - there)
 
 

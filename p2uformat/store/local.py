@@ -102,7 +102,7 @@ class LocalObjects:
                 with suppress(OSError):
                     path.parent.rmdir()
 
-    def list(self, prefix: str) -> list[Stat]:
+    def scan(self, prefix: str) -> list[Stat]:
         """Return all objects below a prefix; see `Objects`."""
         folder = self._path(prefix.rstrip("/")) if prefix else self._root
         try:

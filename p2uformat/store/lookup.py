@@ -57,7 +57,7 @@ def read_record(objects: Objects, root: bytes, generation: int) -> Found:
 
 def newest(objects: Objects, root: bytes) -> int | None:
     """Return the highest generation of the records of a content root; None if there is none."""
-    found = (number_in(stat.key) for stat in objects.list(f"{ROOTS}{root.hex()}/"))
+    found = (number_in(stat.key) for stat in objects.scan(f"{ROOTS}{root.hex()}/"))
     return max((number for number in found if number is not None), default=None)
 
 

@@ -142,7 +142,7 @@ def mark(
         marks.versions += 1
         assert ref.content is not None
         roots.setdefault(ref.content, text)
-    newest = _newest(objects.list(ROOTS))
+    newest = _newest(objects.scan(ROOTS))
     for root, text in roots.items():
         if root not in newest:
             raise NotFound(
@@ -174,7 +174,7 @@ def read_pins(objects: Objects, now: float) -> Pinned:
     CorruptData, UnsupportedFormat
         If one breaks a rule.
     """
-    stats = objects.list(PINS)
+    stats = objects.scan(PINS)
     keys = {stat.key for stat in stats}
     pinned = Pinned()
     for writer, last in last_pins(stats).items():

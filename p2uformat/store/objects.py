@@ -85,7 +85,7 @@ class Objects(Protocol):
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; those that are not there do not matter."""
 
-    def list(self, prefix: str) -> list[Stat]:
+    def scan(self, prefix: str) -> list[Stat]:
         """Return all objects below a prefix that ends in ``/``, by key; never a stale list."""
 
     def now(self) -> float:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from p2uformat.errors import (
@@ -115,9 +116,9 @@ class RemoteObjects:
         self._check_writable()
         for first in range(0, len(keys), _AT_ONCE):
             part = [self._full(key) for key in keys[first : first + _AT_ONCE]]
-            run(self._trying("delete from", lambda part=part: self._delete(part)))  # type: ignore[misc]
+            run(self._trying("delete from", partial(self._delete, part)))
 
-    def list(self, prefix: str) -> list[Stat]:
+    def scan(self, prefix: str) -> list[Stat]:
         """Return all objects below a prefix; see `Objects`."""
         if self.address.protocol in _WEB:
             raise StoreUnavailable(
@@ -133,7 +134,7 @@ class RemoteObjects:
         key = f"{CLOCK}{new_id().hex()}"
         self.put(key, b"")
         try:
-            return max(stat.modified for stat in self.list(CLOCK) if stat.key == key)
+            return max(stat.modified for stat in self.scan(CLOCK) if stat.key == key)
         finally:
             with suppress(P2UError):
                 self.delete([key])
@@ -204,13 +205,12 @@ class RemoteObjects:
     async def _delete(self, paths: list[str]) -> None:
         files = self._place.files
         if hasattr(files, "_bulk_delete"):
-            await self._guarded(lambda: self._call("bulk_delete", paths))
+            await self._guarded(partial(self._call, "bulk_delete", paths))
             return
         for first in range(0, len(paths), _TOGETHER):
             part = paths[first : first + _TOGETHER]
-            await asyncio.gather(
-                *(self._guarded(lambda p=p: self._call("rm_file", p)) for p in part)
-            )  # type: ignore[misc]
+            calls = [self._guarded(partial(self._call, "rm_file", path)) for path in part]
+            await asyncio.gather(*calls)
 
     async def _guarded(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         try:

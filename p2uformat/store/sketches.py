@@ -18,19 +18,19 @@ _MANY: Final = 16
 
 def read_index(objects: Objects) -> dict[bytes, bytes]:
     """Return all sketches by content root; what cannot be read is left out."""
-    return _read(objects, [stat.key for stat in objects.list(INDEX)])
+    return _read(objects, [stat.key for stat in objects.scan(INDEX)])
 
 
 def add_sketch(objects: Objects, writer: bytes, root: bytes, sketch: bytes) -> None:
     """Add the sketch of an artifact, and put the index together if it is in many parts."""
     objects.create(f"{INDEX}{writer.hex()}", encode_index({root: sketch}))
-    if len(objects.list(INDEX)) > _MANY:
+    if len(objects.scan(INDEX)) > _MANY:
         merge_index(objects, writer)
 
 
 def merge_index(objects: Objects, writer: bytes, roots: Iterable[bytes] | None = None) -> None:
     """Put all parts into one, of some content roots only if so asked."""
-    keys = [stat.key for stat in objects.list(INDEX)]
+    keys = [stat.key for stat in objects.scan(INDEX)]
     entries = _read(objects, keys)
     if roots is not None:
         kept = frozenset(roots)

@@ -45,7 +45,7 @@ class Version:
 
 def names(objects: Objects) -> list[str]:
     """Return all names that ever had a version, in order."""
-    found = (ref_of(stat.key) for stat in objects.list(REFS))
+    found = (ref_of(stat.key) for stat in objects.scan(REFS))
     return sorted({known[0] for known in found if known is not None})
 
 
@@ -181,5 +181,5 @@ def _from(objects: Objects, name: str, seq: int) -> list[int]:
 
 def _numbers(objects: Objects, name: str) -> list[int]:
     # Names may have names below them: `a` and `a/b`.
-    found = (ref_of(stat.key) for stat in objects.list(f"{REFS}{check_name(name)}/"))
+    found = (ref_of(stat.key) for stat in objects.scan(f"{REFS}{check_name(name)}/"))
     return sorted(known[1] for known in found if known is not None and known[0] == name)

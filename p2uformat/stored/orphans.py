@@ -24,7 +24,7 @@ def left_behind(objects: Objects) -> Iterator[tuple[OfferedChunk, PackPlace]]:
     Of a writer who is still at work too: packs do not change once they are there.
     """
     for writer in _uncommitted(objects):
-        for stat in objects.list(packs_of(writer)):
+        for stat in objects.scan(packs_of(writer)):
             pack = PackId.from_key(stat.key)
             if pack is None:
                 continue
@@ -38,7 +38,7 @@ def left_behind(objects: Objects) -> Iterator[tuple[OfferedChunk, PackPlace]]:
 
 
 def _uncommitted(objects: Objects) -> list[bytes]:
-    stats = objects.list(PINS)
+    stats = objects.scan(PINS)
     keys = {stat.key for stat in stats}
     found: dict[bytes, float] = {}
     for stat in stats:

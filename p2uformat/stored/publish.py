@@ -209,7 +209,7 @@ class _Publishing:
 
     def _finish(self, lease: Lease, found: Found, reused: int, added: int) -> Published:
         lease.commit((found.root, found.generation))
-        # What was committed a month ago may be gone: a computer that slept in between must not name it.
+        # A computer that slept in between must not name what may be gone by now.
         lease.check()
         version = None if self.name is None else self._name(lease, found, added)
         lease.release()

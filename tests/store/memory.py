@@ -89,7 +89,7 @@ class MemoryObjects:
                 self.held.pop(key, None)
             self._stop(self.after, "delete", key)
 
-    def list(self, prefix: str) -> list[Stat]:
+    def scan(self, prefix: str) -> list[Stat]:
         """Return all objects below a prefix."""
         self._stop(self.before, "list", prefix)
         with self._lock:

@@ -187,7 +187,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path):
         assert objects.create("small", b"x" * 1000)
         with pytest.raises(StoreUnavailable, match="space"):
             objects.create("large", bytes(4 << 20))
-        assert [stat.key for stat in objects.list("")] == ["small"]
+        assert [stat.key for stat in objects.scan("")] == ["small"]
         assert objects.create("after", b"there is room again")
     finally:
         subprocess.run(["umount", disk], check=True)
@@ -219,7 +219,7 @@ def test_a_folder_that_may_not_be_written(tmp_path):
 
 def test_no_bucket(moto):
     objects: Objects = open_objects("s3://no-such-bucket/store", moto.options)
-    assert objects.list("refs/") == []
+    assert objects.scan("refs/") == []
     with pytest.raises(NotFound, match="no such bucket"):
         objects.create("p2u.json", b"{}")
 
