@@ -12,8 +12,8 @@ from p2uformat.store.keys import REFS, PackId, ref_of
 from p2uformat.store.lookup import find_record
 from p2uformat.store.objects import Objects
 from p2uformat.store.records import Record
-from p2uformat.store.refs import Ref, removed
-from p2uformat.store.versions import current, history, version
+from p2uformat.store.refs import Ref
+from p2uformat.store.versions import current, history, read_ref, version
 
 __all__ = ["NameInfo", "VersionInfo", "list_names", "list_versions", "overlap"]
 
@@ -123,11 +123,10 @@ def list_versions(objects: Objects, name: str) -> list[VersionInfo]:
     NotFound
         If it never had any.
     """
-    refs = history(objects, name)
-    if not refs:
+    known = history(objects, name)
+    if not known.last:
         version(objects, name)
-    gone = removed(refs)
-    left = [(seq, ref) for seq, ref in refs.items() if seq not in gone]
+    left = [(seq, read_ref(objects, name, seq)) for seq in known.left]
     return list(_versions(objects, name, left))
 
 

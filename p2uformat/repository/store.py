@@ -172,7 +172,7 @@ class Store:
         """
         check_marker(self._objects)
         prepare(self._objects)
-        return remove(self._objects, name, new_id(), tuple(versions)).seq
+        return remove(self._objects, name, new_id(), versions).seq
 
     def verify(
         self,

@@ -15,8 +15,7 @@ from p2uformat.repository.types import StoreDamage
 from p2uformat.store.keys import PackId
 from p2uformat.store.lookup import find_record
 from p2uformat.store.objects import Objects
-from p2uformat.store.refs import removed
-from p2uformat.store.versions import Version, history, names, version
+from p2uformat.store.versions import Version, history, names, read_ref, version
 from p2uformat.stored.extents import Extents
 from p2uformat.stored.place import StoredPlace
 
@@ -141,8 +140,8 @@ def live_versions(
         yield version(objects, name, seq)
         return
     for one in names(objects) if name is None else [name]:
-        refs = history(objects, one)
-        if not refs:
+        known = history(objects, one)
+        if not known.last:
             version(objects, one)
-        gone = removed(refs)
-        yield from (Version(one, number, ref) for number, ref in refs.items() if number not in gone)
+        for number in known.left:
+            yield Version(one, number, read_ref(objects, one, number))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Final
 
 from p2uformat.errors import CorruptData, InvalidArgument, NotFound
@@ -27,7 +26,6 @@ from p2uformat.store.lookup import read_record
 from p2uformat.store.marking import Marks, mark
 from p2uformat.store.objects import Objects, Stat
 from p2uformat.store.pins import Condemned, End, Outcome
-from p2uformat.store.refs import Ref, removed
 from p2uformat.store.repack import repack, worn
 from p2uformat.store.sketches import merge_index
 from p2uformat.store.versions import history, names, remove
@@ -105,8 +103,7 @@ def collect(
     if grace < 0:
         raise InvalidArgument(f"grace: expected no negative time, got {grace}")
     count = _remove_old(objects, keep) if delete and keep is not None else 0
-    gone = partial(_gone, keep=keep)
-    marks = mark(objects, objects.now(), gone)
+    marks = mark(objects, objects.now(), keep)
     run = _Collection(objects, marks, grace, delete, progress)
     run.end_dead()
     run.look()
@@ -117,23 +114,13 @@ def collect(
     return run.report(count)
 
 
-def _gone(name: str, refs: dict[int, Ref], *, keep: int | None) -> frozenset[int]:
-    del name
-    dead = removed(refs)
-    if keep is None:
-        return dead
-    left = sorted(set(refs) - dead)
-    return dead | frozenset(left[: max(len(left) - keep, 0)])
-
-
 def _remove_old(objects: Objects, keep: int) -> int:
     """Remove what is older than the latest versions of each name."""
     count = 0
     for name in names(objects):
-        refs = history(objects, name)
-        old = _gone(name, refs, keep=keep) - removed(refs)
+        old = history(objects, name).left[:-keep]
         if old:
-            remove(objects, name, new_id(), tuple(sorted(old)))
+            remove(objects, name, new_id(), old)
             count += len(old)
     return count
 

@@ -71,7 +71,7 @@ class Lease:
         records: Iterable[RecordId] = (),
         exclusive: bool = False,
         seconds: int = LEASE_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
     ) -> Self:
         """Take a lease that relies on what is there.
 
@@ -85,15 +85,15 @@ class Lease:
             Whether nobody else may write meanwhile.
         seconds : int
             How long it may be silent.
-        clock : callable
-            Returns seconds that never go back.
+        clock : callable, optional
+            Returns seconds that never go back; those of this machine by default.
 
         Raises
         ------
         SeveralWriters
             If somebody else is at work where only one may be.
         """
-        lease = cls(objects, seconds, clock)
+        lease = cls(objects, seconds, clock or time.monotonic)
         pin = Pin(seconds, tuple(packs), tuple(bundles), tuple(records))
         lease._pin(pin)
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,8 +27,8 @@ from p2uformat.store.lookup import Found, read_record
 from p2uformat.store.objects import Objects, Stat
 from p2uformat.store.pins import End, Outcome, Pin, RecordId
 from p2uformat.store.records import Record
-from p2uformat.store.refs import Ref, removed
-from p2uformat.store.versions import history, names
+from p2uformat.store.refs import Ref
+from p2uformat.store.versions import history, names, read_ref
 
 __all__ = ["Marks", "Pinned", "live_refs", "mark", "read_pins"]
 
@@ -109,11 +109,7 @@ class Marks:
         return int((ranges[:, 1] - ranges[:, 0]).sum())
 
 
-def mark(
-    objects: Objects,
-    now: float,
-    gone: Callable[[str, dict[int, Ref]], frozenset[int]] = lambda _name, refs: removed(refs),
-) -> Marks:
+def mark(objects: Objects, now: float, keep: int | None = None) -> Marks:
     """Return what lives.
 
     Pins are read before refs, and these before records, the other way round than a writer makes
@@ -125,8 +121,8 @@ def mark(
         The store's place.
     now : float
         The time there.
-    gone : callable
-        Returns the numbers of the refs of a name that do not count.
+    keep : int, optional
+        How many of the latest versions of each name count; all by default.
 
     Raises
     ------
@@ -138,7 +134,7 @@ def mark(
     marks = Marks(read_pins(objects, now))
     marks.keys |= marks.pinned.keys
     roots: dict[bytes, str] = {}
-    for text, ref in live_refs(objects, gone):
+    for text, ref in live_refs(objects, keep):
         marks.versions += 1
         assert ref.content is not None
         roots.setdefault(ref.content, text)
@@ -223,14 +219,12 @@ def _add_end(pinned: Pinned, objects: Objects, writer: bytes) -> None:
         pinned.records.add(end.record)
 
 
-def live_refs(
-    objects: Objects, gone: Callable[[str, dict[int, Ref]], frozenset[int]]
-) -> Iterator[tuple[str, Ref]]:
+def live_refs(objects: Objects, keep: int | None = None) -> Iterator[tuple[str, Ref]]:
     """Yield the refs that count, with what they are called."""
     for name in names(objects):
-        refs = history(objects, name)
-        dead = gone(name, refs)
-        yield from ((f"{name}@{seq}", ref) for seq, ref in refs.items() if seq not in dead)
+        left = history(objects, name).left
+        for seq in left if keep is None else left[-keep:]:
+            yield f"{name}@{seq}", read_ref(objects, name, seq)
 
 
 def _newest(stats: Iterable[Stat]) -> dict[bytes, int]:

@@ -14,7 +14,7 @@ from p2uformat.store.lease import Lease
 from p2uformat.store.lookup import Found, find_record, newest
 from p2uformat.store.objects import Objects
 from p2uformat.store.records import Record
-from p2uformat.store.refs import Ref
+from p2uformat.store.refs import Ref, Runs
 from p2uformat.store.sketches import add_sketch
 from p2uformat.store.versions import Version, add_version
 from p2uformat.stored.builder import build_record
@@ -225,11 +225,13 @@ class _Publishing:
         header = header_of(placed, found.key)
         size = header.manifest_length + placed.payload
 
-        def make(previous: bytes | None) -> Ref:
+        def make(seq: int, previous: bytes | None, gone: Runs) -> Ref:
+            del seq
             return Ref(
                 lease.writer,
                 time.time_ns() // 1_000_000,
                 previous,
+                gone,
                 header.content_root,
                 header.encoding_root,
                 found.generation,
