@@ -29,6 +29,7 @@ from p2uformat.errors import (
 from p2uformat.files import FileReader, path_text
 from p2uformat.parallel import for_each
 from p2uformat.reading import Piece, Reader
+from p2uformat.stored.address import StoreAddress
 from p2uformat.transport import Address, Policy
 from p2uformat.transport.pieces import SPAN_BYTES, Span
 from p2uformat.transport.remote import RemoteReader
@@ -405,9 +406,9 @@ class FetchJob:
 
 def _local(destination: str) -> str:
     place = Address.of(destination)
-    if isinstance(place, Address):
+    if isinstance(place, Address) or StoreAddress.of(destination) is not None:
         raise InvalidArgument(
             f"cannot fetch to {destination!r}: not a path of this machine",
-            hint="name a file; from there it can be copied to a store",
+            hint="name a file; p2u copy and p2u push write to stores",
         )
     return path_text(place)

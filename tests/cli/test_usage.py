@@ -7,7 +7,22 @@ import pytest
 
 import p2uformat
 
-COMMANDS = ("pack", "inspect", "verify", "fetch", "get", "diff", "unpack", "squash")
+COMMANDS = (
+    "pack",
+    "inspect",
+    "verify",
+    "fetch",
+    "get",
+    "diff",
+    "unpack",
+    "squash",
+    "push",
+    "refs",
+    "copy",
+    "rm",
+    "gc",
+    "repair",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
