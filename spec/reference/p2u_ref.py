@@ -157,6 +157,8 @@ class Record:
 class Artifact:
     """The checked manifest of a file (9, 10 Open)."""
 
+    placed = True  # False where the table is not stored (19.2)
+
     def __init__(self, data: bytes, files: Sequence[bytes] = (), below: int = 99) -> None:
         self.data, self.at, self.records, self.key = data, 128, list[Record](), (-1, b"", 0)
         self.done = dict[Any, bytes]()  # payloads of layers
@@ -204,7 +206,8 @@ class Artifact:
             need(same.length == chunk.length, "a chunk with two lengths")
             chunk.offset, end = (end, end + chunk.length) if same is chunk else (same.offset, end)
         table = list(struct.unpack_from(f"<{entries}Q", data, self.at))
-        need(table == [c.offset for c in self.chunks] and end == length, "table or file length")
+        same_table = not self.placed or table == [c.offset for c in self.chunks]
+        need(same_table and end == length, "table or file length")
         bitmap = (entries + 7) // 8 * flags
         need(len(data) <= length + bitmap, "bytes behind the end")
         marks = int.from_bytes(data[length:].ljust(bitmap, b"\0"), "little")
@@ -231,7 +234,7 @@ class Artifact:
         need(files, "the parent is needed", "parent-required")
         found = [data for data in files if data[16:48] == name]
         need(found, "none of the parents is the one that is needed", "parent-mismatch")
-        return Artifact(found[0], files, depth)
+        return type(self)(found[0], files, depth)
 
     def cut(self, length: int, name: bytes, form: Any, what: str) -> Any:
         cursor = Cursor(self.data[self.at : self.at + length], what, "non-canonical")
@@ -378,7 +381,10 @@ def read(
     path: str | Path, tier: str | None = None, parents: Sequence[str | Path] = ()
 ) -> dict[str, Any]:
     """Check a file up to a tier (the last complete one), return name -> (dtype, shape, bytes)."""
-    artifact = Artifact(Path(path).read_bytes(), [Path(p).read_bytes() for p in parents])
+    return check(Artifact(Path(path).read_bytes(), [Path(p).read_bytes() for p in parents]), tier)
+
+
+def check(artifact: Artifact, tier: str | None = None) -> dict[str, Any]:
     level = artifact.tiers.index(tier) if tier else len(artifact.complete) - 1
     need(0 <= level < len(artifact.complete), "the tier is not whole", "incomplete")
     wanted = [chunk for chunk in artifact.chunks if chunk.tier <= level]
