@@ -74,6 +74,9 @@ class Store:
             need(end < first < stop <= seq + 1, "runs of a ref")
             end = stop
         gone = any(first <= seq < stop for first, stop in ref["gone"])
+        forms = {"content": DIGEST, "encoding": DIGEST, "previous": DIGEST}
+        for key, form in {**forms, "generation": range(10**8)}.items():
+            need(ref[key] is None or conform(ref[key], form, key) is not None, key)
         kinds = {ref[key] is None for key in ("content", "encoding", "generation")}
         need(kinds == {gone}, "neither a version nor a removal")
         need((ref["previous"] is None) == (seq == 1), "the ref before")
