@@ -232,7 +232,7 @@ def test_a_power_cut_loses_no_more_than_was_not_synced(whole, tmp_path, monkeypa
     """Bits are set after the bytes reached the disk: drop what came since the last sync (R2)."""
     path = tmp_path / "a.p2u"
     synced: list[bytes] = []
-    # One thread writes and syncs by turns: several would write on while one syncs, and sync less often.
+    # One thread writes and syncs by turns: several would write on while one syncs.
     monkeypatch.setattr("p2uformat.container.partial._UNSYNCED_BYTES", 1 << 18)
     real = os.fdatasync
 
