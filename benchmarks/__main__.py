@@ -24,13 +24,24 @@ from benchmarks import (
     sizes,
     sources,
     speed,
+    stores,
     timing,
     versioncopies,
     versions,
 )
 
 HERE = Path(__file__).resolve().parent
-SECTIONS = ("sizes", "q4-error", "accuracy", "pruned", "speed", "real", "growth", "versions")
+SECTIONS = (
+    "sizes",
+    "q4-error",
+    "accuracy",
+    "pruned",
+    "speed",
+    "real",
+    "growth",
+    "versions",
+    "stores",
+)
 PACKAGES = ("numpy", "zstandard", "blake3", "zipnn", "pcodec", "blosc2", "gguf", "safetensors")
 
 
@@ -80,6 +91,7 @@ def _measure(options: argparse.Namespace, work: Path) -> list[report.Section]:
         "real": lambda: real.run(real.largest(sources.real_models(data)), work, options.repeats),
         "growth": lambda: growth.run(work, sizes_of_growth),
         "versions": lambda: _versions(data, work, options.repeats),
+        "stores": lambda: stores.run(sources.minilm(), work, options.repeats),
     }
     if peers.has("gguf"):
         models = sources.real_models(data) + casts

@@ -6,6 +6,7 @@ reach the place in another way than the implementation does, so that both cannot
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,11 +28,17 @@ class ObjectsChecks:
         What the place is known to do, which `probe` has to find out.
     race_keys : int
         How many keys are raced for.
+    many : int
+        How many objects one listing has to give: more than the place gives at once.
+    large : int
+        Bytes of the largest object that is written.
     """
 
     conditions: ClassVar[bool] = True
     ranges: ClassVar[bool] = True
     race_keys: ClassVar[int] = 20
+    many: ClassVar[int] = 50
+    large: ClassVar[int] = 1 << 20
 
     @pytest.fixture
     def objects(self) -> Any:  # noqa: ANN401 - a structural type
@@ -119,6 +126,53 @@ class ObjectsChecks:
         assert [stat.key for stat in ready.scan("list/")] == ["list/a", "list/b/2", "list/c"]
         ready.delete(["list/a", "list/c"])
         assert [stat.key for stat in ready.scan("list/")] == ["list/b/2"]
+
+    def test_listings_are_whole(self, ready: Any, raw: Any) -> None:  # noqa: ANN401
+        """However many there are, all are listed, and all can be deleted at once."""
+        _, write = raw
+        keys = [f"many/{number // 100:03d}/{number:06d}" for number in range(self.many)]
+        with ThreadPoolExecutor(_RACERS) as pool:
+            list(pool.map(lambda key: write(key, b"1"), keys))
+        assert [stat.key for stat in ready.scan("many/")] == keys
+        ready.delete([*keys, "many/never"])
+        assert ready.scan("many/") == []
+
+    def test_listing_while_others_write(self, ready: Any) -> None:  # noqa: ANN401
+        """What was there before stays in every listing, whatever comes and goes beside it."""
+        ready.create("busy/stays", b"x")
+        stop = threading.Event()
+
+        def come_and_go() -> None:
+            while not stop.is_set():
+                ready.put("busy/goes", b"y")
+                ready.delete(["busy/goes"])
+
+        with ThreadPoolExecutor(2) as pool:
+            underway = [pool.submit(come_and_go) for _ in range(2)]
+            try:
+                for _ in range(5):
+                    keys = [stat.key for stat in ready.scan("busy/")]
+                    assert [key for key in keys if key != "busy/goes"] == ["busy/stays"]
+            finally:
+                stop.set()
+            for one in underway:
+                one.result()
+
+    def test_large_objects(self, ready: Any) -> None:  # noqa: ANN401
+        """The largest object is created like the smallest one."""
+        data = random.Random(1).randbytes(self.large)  # noqa: S311 - no secret
+        assert ready.create("packs/large", data)
+        assert ready.create("packs/large", data)
+        other = bytearray(data)
+        other[-1] ^= 1
+        assert not ready.create("packs/large", bytes(other))
+        reader = ready.reader("packs/large")
+        try:
+            assert reader.size == len(data)
+            if self.ranges:
+                assert bytes(reader.read(len(data) - 1000, 2000)) == data[-1000:]
+        finally:
+            reader.close()
 
     def test_deleting(self, ready: Any, raw: Any) -> None:  # noqa: ANN401
         """What is deleted is gone; what is not there does not matter."""

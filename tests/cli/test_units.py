@@ -33,6 +33,10 @@ EXITS = {
     "RootMismatch": 3,
     "UnsupportedFormat": 5,
     "NotAnArtifact": 5,
+    "Conflict": 7,
+    "VersionConflict": 7,
+    "LeaseLost": 7,
+    "SeveralWriters": 7,
     "Incomplete": 6,
     "ParentRequired": 6,
 }

@@ -11,6 +11,7 @@ import fsspec
 import pytest
 
 from p2uformat import InvalidArgument, NotFound, StoreUnavailable
+from p2uformat.limits import MAX_PACK_BYTES
 from p2uformat.store.local import LocalObjects
 from p2uformat.store.objects import Objects
 from p2uformat.store.place import open_objects
@@ -21,6 +22,8 @@ from tests.store.memory import MemoryObjects
 
 class TestLocal(ObjectsChecks):
     race_keys = 200
+    many = 1100
+    large = MAX_PACK_BYTES
 
     @pytest.fixture
     def objects(self, tmp_path):
@@ -90,10 +93,15 @@ class Remote(ObjectsChecks):
 
 class TestMoto(Remote):
     server = "moto"
+    many = 1001
+    large = MAX_PACK_BYTES
 
 
 class TestAzurite(Remote):
+    """Sends a pack in blocks, since it is larger than what is put at once."""
+
     server = "azurite"
+    large = MAX_PACK_BYTES
 
 
 class TestGoogle(Remote):
@@ -101,6 +109,7 @@ class TestGoogle(Remote):
 
     server = "gcs"
     conditions = False
+    large = MAX_PACK_BYTES
 
 
 class TestRclone(Remote):
@@ -108,6 +117,8 @@ class TestRclone(Remote):
 
     server = "rclone"
     conditions = False
+    many = 1001
+    large = MAX_PACK_BYTES
 
 
 class TestMemoryFileSystem(ObjectsChecks):
