@@ -23,8 +23,10 @@ __all__ = [
     "ROOTS",
     "PackId",
     "bundle_key",
+    "check_key",
     "check_name",
     "end_key",
+    "is_key",
     "new_id",
     "number_in",
     "packs_of",
@@ -52,6 +54,7 @@ MOST_VERSIONS: Final = 9_999_999_999_999_999
 
 _PART: Final = re.compile(r"(?![0-9]{16}\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _PARTS: Final = 8
+_KEY: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 _REF: Final = re.compile(r"refs/(.+)/([0-9]{16})")
 _NUMBER: Final = re.compile(r".*[/.]([0-9]{4,16})")
 _PIN: Final = re.compile(r"pins/([0-9a-f]{32})\.(?:[0-9]{4}|end)")
@@ -67,6 +70,30 @@ def new_id() -> bytes:
     16
     """
     return secrets.token_bytes(ID_BYTES)
+
+
+def is_key(text: str) -> bool:
+    """Return whether a text may be a key: whatever it says, it leads nowhere else.
+
+    Examples
+    --------
+    >>> is_key("packs/ab/000001"), is_key("../secret"), is_key(".p2u-0.tmp")
+    (True, False, False)
+    """
+    return _KEY.fullmatch(text) is not None
+
+
+def check_key(key: str) -> str:
+    """Return a key that leads nowhere else.
+
+    Raises
+    ------
+    InvalidArgument
+        If it is none.
+    """
+    if not is_key(key):
+        raise InvalidArgument(f"not a key of a store: {key!r}")
+    return key
 
 
 def check_name(name: str) -> str:

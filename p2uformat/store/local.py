@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import secrets
 import tempfile
 import time
@@ -15,7 +14,6 @@ from typing import Final
 
 from p2uformat.errors import (
     DestinationExists,
-    InvalidArgument,
     LimitExceeded,
     NotFound,
     StoreUnavailable,
@@ -23,32 +21,14 @@ from p2uformat.errors import (
 )
 from p2uformat.files import FileReader, path_text
 from p2uformat.publishing import publish
+from p2uformat.store.keys import PACKS, check_key, is_key
 from p2uformat.store.objects import Probe, Stat
 
-__all__ = ["LocalObjects", "check_key"]
+__all__ = ["LocalObjects"]
 
-_KEY: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 _TRIES: Final = 8
-# What is deleted leaves folders behind that nobody will use again.
-_EMPTIED: Final = "packs/"
-
-
-def check_key(key: str) -> str:
-    """Return a key that leads nowhere else.
-
-    Raises
-    ------
-    InvalidArgument
-        If it is none.
-
-    Examples
-    --------
-    >>> check_key("packs/ab/000001")
-    'packs/ab/000001'
-    """
-    if not _KEY.fullmatch(key):
-        raise InvalidArgument(f"not a key of a store: {key!r}")
-    return key
+# Where nothing can be written nothing can be deleted either, and the time does not matter.
+_READ_ONLY: Final = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 class LocalObjects:
@@ -98,7 +78,7 @@ class LocalObjects:
                 continue
             except OSError as error:
                 raise from_os_error(error, "delete", path) from error
-            if key.startswith(_EMPTIED):
+            if key.startswith(PACKS):  # of a writer that will not come again
                 with suppress(OSError):
                     path.parent.rmdir()
 
@@ -113,10 +93,13 @@ class LocalObjects:
     def now(self) -> float:
         """Return the time by the folder's clock, which may be another machine's."""
         try:
-            with tempfile.TemporaryFile(dir=self._root) as file:
+            # Some file systems show it for a moment: a name that no listing takes for a key.
+            with tempfile.TemporaryFile(dir=self._root, prefix=".p2u-", suffix=".tmp") as file:
                 return os.fstat(file.fileno()).st_mtime
-        except OSError:
-            return time.time()  # where nothing can be written, nothing will be deleted
+        except OSError as error:
+            if error.errno in _READ_ONLY:
+                return time.time()
+            raise from_os_error(error, "write", self._root) from error
 
     def reader(self, key: str) -> FileReader:
         """Return an object to be read by ranges; see `Objects`."""
@@ -191,7 +174,8 @@ class LocalObjects:
             with suppress(FileNotFoundError):
                 status = entry.stat()
                 key = Path(entry.path).relative_to(self._root).as_posix()
-                yield Stat(key, status.st_size, status.st_mtime)
+                if is_key(key):
+                    yield Stat(key, status.st_size, status.st_mtime)
 
 
 def _sync(folder: Path) -> None:

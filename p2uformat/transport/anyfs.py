@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from p2uformat.transport.fault import Fault, denied, missing, of_status
+from p2uformat.transport.fault import Fault, missing
+from p2uformat.transport.foreign import fault_from
 from p2uformat.transport.source import Answer, Source
 
-__all__ = ["AnySource", "mapped"]
+__all__ = ["AnySource"]
 
 _SLOWEST: Final = 32 << 10  # bytes a second below which a call is taken for stalled
 
@@ -74,18 +75,4 @@ class AnySource(Source):
         except Fault:
             raise
         except Exception as error:
-            raise mapped(self.name, error) from error
-
-
-def mapped(name: str, error: Exception) -> Fault:
-    """Return the fault that an error of a file system stands for."""
-    text = (str(error) or type(error).__name__).partition("\n")[0][:200].lower()
-    if isinstance(error, FileNotFoundError | IsADirectoryError):
-        return missing(name)
-    if isinstance(error, PermissionError):
-        return denied(name, text)
-    for attribute in ("status_code", "status", "code"):
-        status = getattr(error, attribute, None)
-        if isinstance(status, int) and 400 <= status < 600:
-            return of_status(name, status, text, None)
-    return Fault(f"the request failed: {text}")
+            raise fault_from(self.name, error) from error

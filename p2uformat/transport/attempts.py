@@ -27,12 +27,17 @@ class Attempts:
     opening : bool
         Whether nothing was ever read of it: then it is probably not there, and only a server that
         says it is busy is waited for.
+    action : str
+        What is tried, for messages.
     """
 
-    def __init__(self, name: str, policy: Policy, *, opening: bool = False) -> None:
+    def __init__(
+        self, name: str, policy: Policy, *, opening: bool = False, action: str = "read"
+    ) -> None:
         self._name = name
         self._policy = policy
         self._opening = opening
+        self._action = action
         self._since = time.monotonic()
         self._tries = 0
         self._strict = 0
@@ -74,4 +79,4 @@ class Attempts:
 
     def _enough(self, fault: Fault, hint: str) -> Exception:
         times = "once" if self._tries == 1 else f"{self._tries} times in a row"
-        return give_up(self._name, f"{fault.reason} ({times})", hint)
+        return give_up(self._name, f"{fault.reason} ({times})", hint, self._action)

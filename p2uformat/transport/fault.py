@@ -64,11 +64,11 @@ def missing(name: str) -> Fault:
     return lasting(NotFound(f"cannot open {name!r}: no such object"))
 
 
-def denied(name: str, reason: str) -> Fault:
-    """Return the fault of an object that may not be read."""
+def denied(name: str, reason: str, action: str = "open") -> Fault:
+    """Return the fault of an object that may not be reached."""
     return lasting(
         AccessDenied(
-            f"cannot open {name!r}: {reason}",
+            f"cannot {action} {name!r}: {reason}",
             hint="check the credentials: environment variables of the store's own tools, "
             "or storage options",
             path=name,
@@ -109,25 +109,27 @@ def cut(name: str, expected: int, got: int) -> Fault:
     )
 
 
-def of_status(name: str, status: int, reason: str, wait: float | None) -> Fault:
+def of_status(
+    name: str, status: int, reason: str, wait: float | None, action: str = "read"
+) -> Fault:
     """Return the fault that an HTTP status stands for."""
     text = f"status {status}" + (f" ({reason.lower()})" if reason else "")
     if status in (404, 410):
         return missing(name)
     if status in (401, 403, 407):
-        return denied(name, text)
+        return denied(name, text, "open" if action == "read" else action)
     if status == 412:
         return changed(name, "one object", "another one")
     if status in _BUSY:
         return Fault(f"the server answered with {text}", busy=True, wait=wait)
     if 400 <= status < 500:
-        return lasting(TransferFailed(f"cannot read {name!r}: {text}", path=name))
+        return lasting(TransferFailed(f"cannot {action} {name!r}: {text}", path=name))
     return Fault(f"the server answered with {text}", strict=True)
 
 
-def give_up(name: str, reason: str, hint: str) -> StoreUnavailable:
+def give_up(name: str, reason: str, hint: str, action: str = "read") -> StoreUnavailable:
     """Return the error for a request that was tried often enough."""
-    return TransferFailed(f"cannot read {name!r}: {reason}", hint=hint, path=name)
+    return TransferFailed(f"cannot {action} {name!r}: {reason}", hint=hint, path=name)
 
 
 def needs_package(protocol: str, error: Exception) -> InvalidArgument:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from typing import Any, Final
 
-from p2uformat.transport.fault import Fault, denied, missing, of_status
-from p2uformat.transport.http import content_range, retry_after
+from p2uformat.transport.fault import Fault
+from p2uformat.transport.foreign import fault_from, status_of, text_of
+from p2uformat.transport.http import content_range
 from p2uformat.transport.source import Answer, Source
 
 __all__ = ["S3Source"]
@@ -65,39 +65,14 @@ class _Reader:
         except TimeoutError as error:
             raise Fault("no byte came for too long") from error
         except Exception as error:
-            raise Fault(f"the connection failed: {_text(error)}") from error
+            raise Fault(f"the connection failed: {text_of(error)}") from error
         return data
 
 
 def _refused(name: str, error: Exception) -> Answer:
-    if isinstance(error, FileNotFoundError):
-        raise missing(name) from error
-    if isinstance(error, PermissionError):
-        raise denied(name, _text(error)) from error
-    if isinstance(error, asyncio.TimeoutError):
-        raise Fault("no answer came for too long") from error
-    head = _head(error)
-    status = head.get("HTTPStatusCode")
-    if status == 416:
+    if status_of(error) == 416:
         return _unsatisfied(error)
-    if isinstance(status, int):
-        headers = head.get("HTTPHeaders") or {}
-        raise of_status(
-            name, status, _text(error), retry_after(headers.get("retry-after"))
-        ) from error
-    if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
-        raise denied(name, _text(error)) from error
-    busy = isinstance(error, OSError) and error.errno == errno.EBUSY
-    raise Fault(f"the request failed: {_text(error)}", busy=busy) from error
-
-
-def _head(error: BaseException) -> dict[str, Any]:
-    for found in (error, error.__cause__):
-        response = getattr(found, "response", None)
-        if isinstance(response, dict):
-            head: dict[str, Any] = response.get("ResponseMetadata") or {}
-            return head
-    return {}
+    raise fault_from(name, error) from error
 
 
 def _unsatisfied(error: Exception) -> Answer:
@@ -114,7 +89,3 @@ def _unsatisfied(error: Exception) -> Answer:
 
     total = int(size) if str(size).isdigit() else 0
     return Answer(True, 0, 0, total, nothing, lambda: None)  # noqa: FBT003
-
-
-def _text(error: BaseException) -> str:
-    return (str(error) or type(error).__name__)[:200].lower()

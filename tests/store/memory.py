@@ -8,7 +8,7 @@ from typing import Any
 
 from p2uformat.errors import LimitExceeded, NotFound
 from p2uformat.files import BytesReader
-from p2uformat.store.local import check_key
+from p2uformat.store.keys import check_key
 from p2uformat.store.objects import Probe, Stat
 
 __all__ = ["MemoryObjects"]
