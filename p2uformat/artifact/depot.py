@@ -218,7 +218,7 @@ class Depot:
         chunks = (
             OfferedChunk(entry.tier, entry.id, entry.length)
             for entry in in_order(manifest.chunks, manifest.tiers)
-            if entry.tier <= last
+            if entry.tier <= last and entry.length
         )
 
         def bytes_of(chunk: OfferedChunk) -> bytes | memoryview:

@@ -160,7 +160,7 @@ def _offer(
     at = header.manifest_length
     for entry in in_order(pages, len(container.tiers)):
         at += entry.length
-        if at <= container.size:
+        if entry.length and at <= container.size:
             chunks.append(OfferedChunk(entry.tier, entry.id, entry.length))
     mine = sketch_of(page.content for page in container.pages if page.content is not None)
     return Offer(header, _blobs(contents, manifest), tuple(chunks), read, mine, ancestors)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Final
 
 from p2uformat.errors import CorruptData, InvalidArgument, NotFound
-from p2uformat.limits import MAX_ENTRY_BYTES, MAX_LIST_BYTES
+from p2uformat.limits import MAX_LIST_BYTES
 from p2uformat.progress import Progress
 from p2uformat.store.keys import (
     COLLECTIONS,
@@ -16,16 +17,15 @@ from p2uformat.store.keys import (
     PINS,
     ROOTS,
     PackId,
-    bundle_key,
-    end_key,
+    bundle_writer,
     new_id,
-    number_in,
+    record_of,
     writer_in,
 )
 from p2uformat.store.lookup import read_record
 from p2uformat.store.marking import Marks, mark
 from p2uformat.store.objects import Objects, Stat
-from p2uformat.store.pins import Condemned, End, Outcome
+from p2uformat.store.pins import Condemned
 from p2uformat.store.repack import repack, worn
 from p2uformat.store.sketches import merge_index
 from p2uformat.store.versions import history, names, remove
@@ -103,15 +103,31 @@ def collect(
     if grace < 0:
         raise InvalidArgument(f"grace: expected no negative time, got {grace}")
     count = _remove_old(objects, keep) if delete and keep is not None else 0
-    marks = mark(objects, objects.now(), keep)
-    run = _Collection(objects, marks, grace, delete, progress)
-    run.end_dead()
+    # Before marking: what is condemned later is none of this run's business, however long it takes.
+    now, lists = objects.now(), _lists(objects)
+    # What was removed has its ref by now; what came since is not to be counted as old.
+    marks = mark(objects, now, None if delete else keep, expire=delete)
+    run = _Collection(objects, marks, now, grace, delete, progress)
     run.look()
-    run.delete_condemned()
+    run.delete_condemned(lists)
     run.condemn()
     run.repack()
     run.tidy()
     return run.report(count)
+
+
+def _lists(objects: Objects) -> list[tuple[Stat, tuple[str, ...]]]:
+    """Return what is condemned, list by list."""
+    found = []
+    for stat in objects.scan(COLLECTIONS):
+        try:
+            keys = Condemned.parse(objects.get(stat.key, most=MAX_LIST_BYTES)).keys
+        except NotFound:
+            continue
+        except CorruptData as error:
+            raise error.locate(artifact=f"{objects.name}/{stat.key}") from error.__cause__
+        found.append((stat, keys))
+    return found
 
 
 def _remove_old(objects: Objects, keep: int) -> int:
@@ -119,9 +135,10 @@ def _remove_old(objects: Objects, keep: int) -> int:
     count = 0
     for name in names(objects):
         old = history(objects, name).left[:-keep]
-        if old:
-            remove(objects, name, new_id(), old)
-            count += len(old)
+        with suppress(NotFound):  # another collector was faster
+            if old:
+                remove(objects, name, new_id(), old)
+                count += len(old)
     return count
 
 
@@ -132,6 +149,7 @@ class _Collection:
         self,
         objects: Objects,
         marks: Marks,
+        now: float,
         grace: float,
         delete: bool,  # noqa: FBT001
         progress: Callable[[Progress], None] | None,
@@ -141,7 +159,7 @@ class _Collection:
         self._grace = grace
         self._delete = delete
         self._progress = progress
-        self._now = objects.now()
+        self._now = now
         self._dead: dict[str, Stat] = {}
         self._sizes: dict[PackId, int] = {}
         self._condemned: set[str] = set()
@@ -149,84 +167,64 @@ class _Collection:
             ("young", "condemned", "waiting", "deleted", "deleted_bytes", "spared", "repacked"), 0
         )
 
-    def end_dead(self) -> None:
-        """End the pins of writers that are silent for too long; who committed meanwhile lives."""
-        pinned = self._marks.pinned
-        for writer in sorted(pinned.dead):
-            if not self._delete:
-                continue
-            key = end_key(writer)
-            if self._objects.create(key, End(Outcome.EXPIRED).encode()):
-                continue
-            try:
-                end = End.parse(self._objects.get(key, most=MAX_ENTRY_BYTES))
-            except NotFound:
-                continue
-            if end.outcome is Outcome.COMMIT:
-                assert end.record is not None
-                self._marks.add(read_record(self._objects, *end.record))
-
     def look(self) -> None:
         """Find what does not live."""
         marks = self._marks
         for stat in [*self._objects.scan(PACKS), *self._objects.scan(META)]:
             pack = PackId.from_key(stat.key)
+            writer = bundle_writer(stat.key) if pack is None else pack.writer
+            if writer is None:
+                continue  # nothing that this knows: not this program's to delete
             if pack is not None:
                 self._sizes[pack] = stat.size
-            if stat.key not in marks.keys and not self._is_written(stat.key):
+            if stat.key not in marks.keys and writer not in marks.pinned.writers:
                 self._dead[stat.key] = stat
         for stat in self._objects.scan(ROOTS):
-            if stat.key not in marks.keys and not self._is_in_writing(stat):
+            if record_of(stat.key) is None or stat.key in marks.keys:
+                continue
+            if not self._is_in_writing(stat):
                 self._dead[stat.key] = stat
 
-    def _is_written(self, key: str) -> bool:
-        """Return whether a pack or bundle is of a writer at work."""
-        pack = PackId.from_key(key)
-        if pack is not None:
-            return pack.writer in self._marks.pinned.writers
-        return any(bundle_key(writer) == key for writer in self._marks.pinned.writers)
-
     def _is_in_writing(self, stat: Stat) -> bool:
-        """Return whether a record is of a writer at work, who has not committed it yet."""
-        root, _, _ = stat.key.removeprefix(ROOTS).partition("/")
-        generation = number_in(stat.key)
-        if generation is None or not self._marks.pinned.writers:
+        """Return whether a record is of a writer at work, who has not named it yet."""
+        known = record_of(stat.key)
+        if known is None or not self._marks.pinned.writers:
             return False
         try:
-            found = read_record(self._objects, bytes.fromhex(root), generation)
-        except (NotFound, ValueError):
+            found = read_record(self._objects, *known)
+        except NotFound:
             return False
         if found.record.writer not in self._marks.pinned.writers:
             return False
         self._marks.add(found)
         return True
 
-    def delete_condemned(self) -> None:
+    def delete_condemned(self, lists: Iterable[tuple[Stat, tuple[str, ...]]]) -> None:
         """Delete what was condemned long enough ago and is still dead."""
-        for stat in self._objects.scan(COLLECTIONS):
-            try:
-                keys = Condemned.parse(self._objects.get(stat.key, most=MAX_LIST_BYTES)).keys
-            except NotFound:
-                continue
-            except CorruptData as error:
-                raise error.locate(artifact=f"{self._objects.name}/{stat.key}") from None
+        for stat, keys in lists:
             if self._now - stat.modified < self._grace:
                 self._condemned.update(keys)
                 self._counts["waiting"] += sum(key in self._dead for key in keys)
-                continue
-            self._delete_list(stat.key, keys)
+            else:
+                self._delete_list(stat.key, keys)
 
     def _delete_list(self, name: str, keys: Iterable[str]) -> None:
-        dead = [key for key in keys if key in self._dead]
-        self._counts["spared"] += sum(key in self._marks.keys for key in keys)
+        # Records first: none may stay that names what is gone. Of a root the newest last, or an
+        # older one would count meanwhile.
+        dead = sorted((key for key in keys if key in self._dead), key=_deletion_order)
+        left = [key for key in keys if key in self._marks.keys]
+        self._counts["spared"] += len(left)
         self._counts["deleted"] += len(dead)
         self._counts["deleted_bytes"] += sum(self._dead[key].size for key in dead)
         if self._delete:
             self._tell("delete", 0, len(dead))
             self._objects.delete(dead)
             self._tell("delete", len(dead), len(dead))
-            # Last: whoever pins now and does not see the list sees that the keys are gone.
-            self._objects.delete([name])
+            if not left:
+                # Whoever pins now and does not see the list sees that the keys are gone. While
+                # one of them lives the list stays: another collector may still mean to delete it.
+                self._objects.delete([name])
+        self._condemned.update(left)
         for key in dead:
             self._sizes.pop(PackId.from_key(key) or PackId(b"", 0), None)
             del self._dead[key]
@@ -299,3 +297,7 @@ class _Collection:
     def _tell(self, phase: str, done: int, total: int) -> None:
         if self._progress is not None:
             self._progress(Progress(phase, done, total))
+
+
+def _deletion_order(key: str) -> tuple[bool, str]:
+    return not key.startswith(ROOTS), key

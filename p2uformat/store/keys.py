@@ -23,6 +23,7 @@ __all__ = [
     "ROOTS",
     "PackId",
     "bundle_key",
+    "bundle_writer",
     "check_key",
     "check_name",
     "end_key",
@@ -32,6 +33,7 @@ __all__ = [
     "packs_of",
     "pin_key",
     "record_key",
+    "record_of",
     "ref_key",
     "ref_of",
     "writer_in",
@@ -235,3 +237,31 @@ def writer_in(key: str) -> bytes | None:
     """
     found = _PIN.fullmatch(key)
     return None if found is None else bytes.fromhex(found[1])
+
+
+_BUNDLE: Final = re.compile(r"meta/([0-9a-f]{2})/(\1[0-9a-f]{30})")
+_RECORD: Final = re.compile(r"roots/([0-9a-f]{64})/([0-9]{8})")
+
+
+def bundle_writer(key: str) -> bytes | None:
+    """Return the id of the bundle that a key stands for; None if it is no bundle's.
+
+    Examples
+    --------
+    >>> bundle_writer(bundle_key(b"w" * 16)) == b"w" * 16
+    True
+    """
+    found = _BUNDLE.fullmatch(key)
+    return None if found is None else bytes.fromhex(found[2])
+
+
+def record_of(key: str) -> tuple[bytes, int] | None:
+    """Return the content root and generation that a key stands for; None if it is no record's.
+
+    Examples
+    --------
+    >>> record_of(record_key(b"r" * 32, 7)) == (b"r" * 32, 7)
+    True
+    """
+    found = _RECORD.fullmatch(key)
+    return None if found is None else (bytes.fromhex(found[1]), int(found[2]))

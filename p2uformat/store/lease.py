@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final, Self
 
 from p2uformat.errors import CorruptData, LeaseLost, NotFound, P2UError, SeveralWriters
@@ -29,6 +30,7 @@ __all__ = ["LEASE_SECONDS", "Lease", "condemned_keys", "last_pins"]
 
 LEASE_SECONDS: Final = 3600
 _MOST_PINS: Final = 9999
+_PACKS_OF_A_PIN: Final = 20_000
 _SHARD: Final = len("meta/00/")
 
 
@@ -95,8 +97,9 @@ class Lease:
         """
         lease = cls(objects, seconds, clock or time.monotonic)
         pin = Pin(seconds, tuple(packs), tuple(bundles), tuple(records))
-        lease._pin(pin)
         try:
+            for part in _parts(pin):
+                lease._pin(part)
             if exclusive:
                 lease._be_alone()
             # In this order: what is condemned from here on is so by somebody who will see the pin.
@@ -208,6 +211,14 @@ def condemned_keys(objects: Objects) -> frozenset[str]:
         with suppress(NotFound):  # done with, meanwhile
             found.update(Condemned.parse(objects.get(stat.key, most=MAX_LIST_BYTES)).keys)
     return frozenset(found)
+
+
+def _parts(pin: Pin) -> Iterator[Pin]:
+    """Yield pins that are small enough, and say the same together."""
+    first = replace(pin, packs=pin.packs[:_PACKS_OF_A_PIN])
+    yield first
+    for at in range(_PACKS_OF_A_PIN, len(pin.packs), _PACKS_OF_A_PIN):
+        yield Pin(pin.lease, pin.packs[at : at + _PACKS_OF_A_PIN])
 
 
 def _keys_of(pin: Pin) -> set[str]:

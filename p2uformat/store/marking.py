@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,7 +26,7 @@ from p2uformat.store.keys import (
 from p2uformat.store.lease import last_pins
 from p2uformat.store.lookup import Found, read_record
 from p2uformat.store.objects import Objects, Stat
-from p2uformat.store.pins import End, Outcome, Pin, RecordId
+from p2uformat.store.pins import End, Outcome, Pin
 from p2uformat.store.records import Record
 from p2uformat.store.refs import Ref
 from p2uformat.store.versions import history, names, read_ref
@@ -43,19 +44,16 @@ class Pinned:
     Parameters
     ----------
     writers : set of bytes
-        Ids of writers at work.
-    dead : set of bytes
-        Ids of writers whose lease is over, without an end.
+        Ids of writers at work: without an end, or committed and not yet done.
     keys : set of str
         Keys that writers at work rely on.
-    records : set of (bytes, int)
-        Records that were committed and may not have their name yet.
+    roots : set of bytes
+        Content roots whose records they rely on, or have committed.
     """
 
     writers: set[bytes] = field(default_factory=set)
-    dead: set[bytes] = field(default_factory=set)
     keys: set[str] = field(default_factory=set)
-    records: set[RecordId] = field(default_factory=set)
+    roots: set[bytes] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -109,11 +107,12 @@ class Marks:
         return int((ranges[:, 1] - ranges[:, 0]).sum())
 
 
-def mark(objects: Objects, now: float, keep: int | None = None) -> Marks:
+def mark(objects: Objects, now: float, keep: int | None = None, *, expire: bool = False) -> Marks:
     """Return what lives.
 
-    Pins are read before refs, and these before records, the other way round than a writer makes
-    them: whose pins are gone already has its ref, and what a ref names has its record.
+    Pins are read, and those of the dead ended, before refs are, and these before records: the other
+    way round than a writer makes them. Whose pins are gone already has its ref; who is ended before
+    refs are read cannot commit any more; and what a ref names has its record.
 
     Parameters
     ----------
@@ -123,6 +122,9 @@ def mark(objects: Objects, now: float, keep: int | None = None) -> Marks:
         The time there.
     keep : int, optional
         How many of the latest versions of each name count; all by default.
+    expire : bool
+        Whether to end the pins of writers that are silent for too long. Otherwise they are taken
+        for ended: for a look at what would be done.
 
     Raises
     ------
@@ -131,7 +133,7 @@ def mark(objects: Objects, now: float, keep: int | None = None) -> Marks:
     NotFound
         If a ref names something that is not there.
     """
-    marks = Marks(read_pins(objects, now))
+    marks = Marks(read_pins(objects, now, expire=expire))
     marks.keys |= marks.pinned.keys
     roots: dict[bytes, str] = {}
     for text, ref in live_refs(objects, keep):
@@ -147,23 +149,25 @@ def mark(objects: Objects, now: float, keep: int | None = None) -> Marks:
             )
         marks.newest[root] = newest[root]
         marks.add(read_record(objects, root, newest[root]))
-    for root, generation in marks.pinned.records:
-        for number in {generation, newest.get(root, generation)}:
-            _add_if_there(marks, objects, root, number)
+    for root in marks.pinned.roots - roots.keys():
+        # The newest counts as soon as there is a ref, so all that it names has to stay.
+        if root in newest:
+            with suppress(NotFound):  # deleted meanwhile: the writer will see that
+                marks.add(read_record(objects, root, newest[root]))
     return marks
 
 
-def _add_if_there(marks: Marks, objects: Objects, root: bytes, generation: int) -> None:
-    if record_key(root, generation) in marks.keys:
-        return
-    try:
-        marks.add(read_record(objects, root, generation))
-    except NotFound:
-        return  # it was replaced meanwhile, by what is newer
-
-
-def read_pins(objects: Objects, now: float) -> Pinned:
+def read_pins(objects: Objects, now: float, *, expire: bool = False) -> Pinned:
     """Return what the pins of writers say.
+
+    Parameters
+    ----------
+    objects : Objects
+        The store's place.
+    now : float
+        The time there.
+    expire : bool
+        Whether to end those of writers that are silent for too long.
 
     Raises
     ------
@@ -174,22 +178,25 @@ def read_pins(objects: Objects, now: float) -> Pinned:
     keys = {stat.key for stat in stats}
     pinned = Pinned()
     for writer, last in last_pins(stats).items():
-        if end_key(writer) in keys:
-            _add_end(pinned, objects, writer)
+        committed = end_key(writer) in keys and _committed(objects, writer)
+        if end_key(writer) in keys and not committed:
             continue
         pins = [
             pin for stat in stats if _is_pin_of(stat, writer) for pin in _read_pin(objects, stat)
         ]
         if not pins:
             continue  # it was released meanwhile, and has its ref
-        if now - last.modified > max(pin.lease for pin in pins):
-            pinned.dead.add(writer)
-            continue
+        if not committed and now - last.modified > max(pin.lease for pin in pins):
+            if not expire or objects.create(end_key(writer), End(Outcome.EXPIRED).encode()):
+                continue
+            if not _committed(objects, writer):  # which was faster
+                continue
         pinned.writers.add(writer)
         for pin in pins:
             pinned.keys.update(pack.key for pack in pin.packs)
             pinned.keys.update(map(bundle_key, pin.bundles))
             pinned.keys.update(record_key(*record) for record in pin.records)
+            pinned.roots.update(root for root, _ in pin.records)
     return pinned
 
 
@@ -206,17 +213,15 @@ def _read_pin(objects: Objects, stat: Stat) -> Iterator[Pin]:
         raise error.locate(artifact=f"{objects.name}/{stat.key}") from error.__cause__
 
 
-def _add_end(pinned: Pinned, objects: Objects, writer: bytes) -> None:
+def _committed(objects: Objects, writer: bytes) -> bool:
+    """Return whether a writer has committed and may not be done with its record and its ref."""
     key = end_key(writer)
     try:
-        end = End.parse(objects.get(key, most=MAX_ENTRY_BYTES))
+        return End.parse(objects.get(key, most=MAX_ENTRY_BYTES)).outcome is Outcome.COMMIT
     except NotFound:
-        return  # released: the ref is there
+        return False  # released: the ref is there
     except CorruptData as error:
         raise error.locate(artifact=f"{objects.name}/{key}") from error.__cause__
-    if end.outcome is Outcome.COMMIT:
-        assert end.record is not None
-        pinned.records.add(end.record)
 
 
 def live_refs(objects: Objects, keep: int | None = None) -> Iterator[tuple[str, Ref]]:

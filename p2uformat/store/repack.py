@@ -56,11 +56,11 @@ def repack(objects: Objects, marks: Marks, packs: Sequence[PackId], tell: Tell) 
         records=[(found.root, found.generation) for found in records],
     )
     try:
-        if lease.refused:
+        if lease.refused or not records:
             return 0  # another collector is at it
         moves, done = _move(objects, marks, packs, lease, tell)
+        lease.commit((records[0].root, records[0].generation + 1))
         for found in records:
-            lease.keep()
             _replace(objects, found, moves, lease.writer)
         return done
     finally:
@@ -137,7 +137,7 @@ def _live_chunks(
         trailer = read_trailer(objects, pack.key, reader.size)
         for chunk in trailer.placed():
             starts = live[:, 0] < chunk.offset + chunk.length
-            if not (starts & (live[:, 1] > chunk.offset)).any():
+            if not chunk.length or not (starts & (live[:, 1] > chunk.offset)).any():
                 continue
             data = reader.read(chunk.offset, chunk.length)
             if digest(data) != chunk.id:
@@ -170,7 +170,7 @@ def _pieces(pack: PackId, extent: Extent, moves: Moves) -> Iterator[tuple[PackId
     at, stop = extent.offset, extent.offset + extent.length
     while at < stop:
         move = moves.get((pack, at))
-        if move is None:
+        if move is None or move[2] > stop - at:
             yield pack, at, stop - at
             return
         yield move

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from p2uformat.container import Container
 from p2uformat.container.header import Header
-from p2uformat.store.keys import PackId
+from p2uformat.store.keys import PackId, bundle_key
 from p2uformat.stored.extents import Extents
 from p2uformat.stored.manifest import blobs_of
 from p2uformat.stored.place import StoredPlace
@@ -118,7 +118,9 @@ class Known:
         left.chunks = {
             name: place for name, place in self.chunks.items() if place.pack.key not in keys
         }
-        left.blobs = dict(self.blobs)
+        left.blobs = {
+            name: found for name, found in self.blobs.items() if bundle_key(found[0]) not in keys
+        }
         return left
 
 

@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from p2uformat.errors import CorruptData, NotFound, UnsupportedFormat
-from p2uformat.limits import MAX_ENTRY_BYTES
-from p2uformat.store.keys import PINS, PackId, end_key, packs_of, writer_in
+from p2uformat.store.keys import PINS, PackId, packs_of, writer_in
 from p2uformat.store.objects import Objects
-from p2uformat.store.pins import End, Outcome
 from p2uformat.store.trailers import read_trailer
 from p2uformat.stored.offer import OfferedChunk, PackPlace
 
@@ -19,11 +17,11 @@ _MOST_WRITERS: Final = 16
 
 
 def left_behind(objects: Objects) -> Iterator[tuple[OfferedChunk, PackPlace]]:
-    """Yield the chunks of packs whose writers committed nothing, those of the last ones only.
+    """Yield the chunks of packs whose writers did not come to their end, of the last ones only.
 
     Of a writer who is still at work too: packs do not change once they are there.
     """
-    for writer in _uncommitted(objects):
+    for writer in _at_work(objects):
         for stat in objects.scan(packs_of(writer)):
             pack = PackId.from_key(stat.key)
             if pack is None:
@@ -37,24 +35,11 @@ def left_behind(objects: Objects) -> Iterator[tuple[OfferedChunk, PackPlace]]:
                 yield offered, PackPlace(pack, chunk.offset)
 
 
-def _uncommitted(objects: Objects) -> list[bytes]:
-    stats = objects.scan(PINS)
-    keys = {stat.key for stat in stats}
+def _at_work(objects: Objects) -> list[bytes]:
+    """Return the writers that have pins, the last ones first."""
     found: dict[bytes, float] = {}
-    for stat in stats:
+    for stat in objects.scan(PINS):
         writer = writer_in(stat.key)
         if writer is not None and not stat.key.endswith(".end"):
             found[writer] = max(stat.modified, found.get(writer, 0.0))
-    latest = sorted(found, key=lambda writer: -found[writer])
-    open_ = [writer for writer in latest if not _committed(objects, writer, keys)]
-    return open_[:_MOST_WRITERS]
-
-
-def _committed(objects: Objects, writer: bytes, keys: set[str]) -> bool:
-    key = end_key(writer)
-    if key not in keys:
-        return False
-    try:
-        return End.parse(objects.get(key, most=MAX_ENTRY_BYTES)).outcome is Outcome.COMMIT
-    except (CorruptData, NotFound, UnsupportedFormat):
-        return True
+    return sorted(found, key=lambda writer: -found[writer])[:_MOST_WRITERS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -27,6 +28,7 @@ __all__ = ["Published", "publish"]
 
 Tell = Callable[[int, int], None]
 _MOST_TRIES: Final = 8
+FIRST_GENERATIONS: Final = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ class _Publishing:
             if lease.refused:
                 lease.abandon()
                 return None
+            lease.commit((there.root, there.generation))
             return self._finish(lease, there, self.offer.payload, 0)
         except BaseException:
             _let_go(lease)
@@ -195,20 +198,34 @@ class _Publishing:
         record, bundle = build_record(self.offer, final, known, lease.writer)
         if bundle:
             self._create(bundle_key(lease.writer), bundle)
-        found = self._record(record)
+        root = self.offer.header.content_root
+        generation = self._free_generation()
+        # Before the record is there, which counts for all versions of this content: a writer that
+        # has lost its lease must not write one.
+        lease.commit((root, generation))
+        found = self._record(record, generation)
         return self._finish(lease, found, reused, uploads.added)
 
-    def _record(self, record: Record) -> Found:
+    def _free_generation(self) -> int:
+        last = newest(self.objects, self.offer.header.content_root)
+        # Where all records were deleted, somebody may still mean to delete them again.
+        return secrets.randbelow(FIRST_GENERATIONS) if last is None else last + 1
+
+    def _record(self, record: Record, generation: int) -> Found:
         root, data = self.offer.header.content_root, record.encode()
         for _ in range(_MOST_TRIES):
-            last = newest(self.objects, root)
-            generation = 0 if last is None else last + 1
             if self.objects.create(record_key(root, generation), data):
                 return Found(root, generation, record)
+            there = find_record(self.objects, root)
+            if there is not None and there.record.artifacts[0].payload > self.offer.payload:
+                raise Conflict(
+                    f"{self.objects.name!r}: somebody stored more of the same artifact meanwhile",
+                    hint="run the command again",
+                )
+            generation = self._free_generation()
         raise Conflict(f"{self.objects.name!r}: others store the same artifact again and again")
 
     def _finish(self, lease: Lease, found: Found, reused: int, added: int) -> Published:
-        lease.commit((found.root, found.generation))
         # A computer that slept in between must not name what may be gone by now.
         lease.check()
         version = None if self.name is None else self._name(lease, found, added)

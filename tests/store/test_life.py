@@ -175,7 +175,11 @@ def _without_looking_again(monkeypatch):
 
 def _without_pins(monkeypatch):
     """Mark by refs only."""
-    monkeypatch.setattr(marking_module, "read_pins", lambda _objects, _now: marking_module.Pinned())
+
+    def read_pins(_objects, _now, **_how):
+        return marking_module.Pinned()
+
+    monkeypatch.setattr(marking_module, "read_pins", read_pins)
 
 
 def _without_reading_what_is_condemned(monkeypatch):
@@ -191,9 +195,9 @@ def _refs_before_pins(monkeypatch):
     def live_refs(objects, keep=None):
         return iter(seen.pop("refs"))
 
-    def read_pins(objects, now):
+    def read_pins(objects, now, **how):
         seen["refs"] = list(original(objects))
-        return real(objects, now)
+        return real(objects, now, **how)
 
     original = marking_module.live_refs
     monkeypatch.setattr(marking_module, "live_refs", live_refs)
@@ -279,7 +283,7 @@ def _schedule_late_writer(life):
     _collecting(life).finish()
     life.advance(GRACE + 1)
     collecting = _collecting(life)
-    _until(collecting, "delete", "packs/")
+    _until(collecting, "list", "packs/")
     _push(life, "b", {A, B}).finish()
     collecting.finish()
 
@@ -301,6 +305,50 @@ def _schedule_comes_to_its_end(life):
     second.finish()
 
 
+def _schedule_stalled_collector(life):
+    """A collector stands still between its marking and its deleting, and others go by."""
+    _dead(life)
+    stalled = _collecting(life)
+    _until(stalled, "list", "packs/")
+    other = _collecting(life)
+    _until(other, "create", "gc/")
+    _push(life, "b", {A, B}).finish()
+    other.finish()
+    life.advance(GRACE + 1)
+    stalled.finish()
+
+
+def _schedule_spared(life):
+    """What was condemned and lives stays on its list: somebody may still mean to delete it."""
+    _dead(life)
+    condemning = _collecting(life)
+    _until(condemning, "create", "gc/")
+    _push(life, "b", {A, B}).finish()
+    condemning.finish()
+    life.advance(GRACE + 1)
+    _collecting(life).finish()
+    Actor(life, "remove", lambda o: remove(o, "b", new_id())).finish()
+    late = _collecting(life)
+    _until(late, "list", "packs/")
+    _push(life, "c", {A, B}).finish()
+    late.finish()
+
+
+def _schedule_lost_lease(life):
+    """A writer that lost its lease writes no record, which others' versions would have to use."""
+    _dead(life)
+    writer = _push(life, "b", {A, B, C})
+    while not writer.operations[-1][1].endswith(".end"):
+        writer.step()
+    life.advance(LEASE_SECONDS + 1)
+    for _ in range(2):
+        _collecting(life).finish()
+        life.advance(GRACE + 1)
+    _push(life, "d", {A, B, C}).finish()
+    writer.finish()
+    assert isinstance(writer.error, Conflict)
+
+
 SCHEDULES = {
     "_without_looking_again": _schedule_condemned_behind_its_back,
     "_without_pins": _schedule_slow_writer,
@@ -309,7 +357,10 @@ SCHEDULES = {
 }
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES.values())
+OTHERS = (_schedule_stalled_collector, _schedule_spared, _schedule_lost_lease)
+
+
+@pytest.mark.parametrize("schedule", [*SCHEDULES.values(), *OTHERS])
 def test_the_same_schedules_lose_nothing_as_it_is(schedule):
     life = Life()
     schedule(life)
