@@ -53,7 +53,7 @@ class Staged:
         synchronize(target for target, _ in self.pairs)
 
 
-class _Copies(TorchFunctionMode):  # type: ignore[misc]
+class _Copies(TorchFunctionMode):
     """Notes what would be copied where, and copies nothing."""
 
     def __init__(self) -> None:

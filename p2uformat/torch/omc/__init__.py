@@ -6,6 +6,5 @@ OMC: Yang et al., Online Model Compression for Federated Learning with Large Mod
 
 from p2uformat.torch.omc.compressed import Compressed, compressed
 from p2uformat.torch.omc.optimizer import EachParameter
-from p2uformat.torch.omc.policy import Choice, Matrices
 
-__all__ = ["Choice", "Compressed", "EachParameter", "Matrices", "compressed"]
+__all__ = ["Compressed", "EachParameter", "compressed"]

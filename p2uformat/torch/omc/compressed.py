@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
-import torch
 from torch import nn
 
 import p2uformat
-from p2uformat.torch.omc.formats import SmallFloat
+from p2uformat.quant.minifloat import Minifloat
+from p2uformat.quant.policy import Candidate, Policy
+from p2uformat.torch.omc.floats import format_of
 from p2uformat.torch.omc.modules import LIVE, Live
 from p2uformat.torch.omc.packed import CompressedParameter, Packed
-from p2uformat.torch.omc.policy import Choice, Matrices
 
 __all__ = ["Compressed", "compressed"]
 
-_PLAIN = {live: plain for plain, live in LIVE.items()}
+_KEPT: Final = 0.1
+_PLAIN: Final = {live: plain for plain, live in LIVE.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +29,17 @@ class Compressed:
     ----------
     module : torch.nn.Module
         The module itself, changed in place.
-    formats : dict of str to str
-        The format of each compressed parameter, by its name.
+    names : tuple of str
+        The compressed parameters.
+    kept : tuple of str
+        Those that the policy keeps exact of the ones that it covers.
     dense_bytes : int
         What all parameters took before.
     """
 
     module: nn.Module
-    formats: dict[str, str]
+    names: tuple[str, ...]
+    kept: tuple[str, ...]
     dense_bytes: int
 
     @property
@@ -56,7 +61,9 @@ class Compressed:
         return self.module
 
 
-def compressed(module: nn.Module, policy: Choice | None = None) -> Compressed:
+def compressed(
+    module: nn.Module, policy: Policy | None = None, *, form: str | Minifloat = "S1E3M7"
+) -> Compressed:
     """Let parameters of a module live compressed, in place.
 
     A parameter is expanded when an operation needs it and freed after that, in the forward and in
@@ -67,9 +74,11 @@ def compressed(module: nn.Module, policy: Choice | None = None) -> Compressed:
     ----------
     module : torch.nn.Module
         Linear, Conv1d, Conv2d, Embedding and LSTM within it can have compressed parameters.
-    policy : object, optional
-        What its ``choose`` returns for the shapes of all parameters is compressed. By default
-        `Matrices`: S1E3M7 for all matrices but a tenth.
+    policy : Policy, optional
+        Which parameters are compressed. By default matrices, but a tenth of them that is kept.
+    form : str or Minifloat
+        Of the codes. Each parameter has a scale and an offset of its own, so that biases do not
+        matter; what is too large does not occur.
 
     Returns
     -------
@@ -79,40 +88,44 @@ def compressed(module: nn.Module, policy: Choice | None = None) -> Compressed:
     Raises
     ------
     InvalidArgument
-        If a parameter that was chosen belongs to another module, is not a float, or not finite;
-        nothing is changed then.
+        If a parameter that was chosen belongs to another module, is not a float, or not finite, or
+        if the format cannot be that of parameters; nothing is changed then.
 
     Examples
     --------
     >>> model = nn.Linear(256, 64)
-    >>> done = compressed(model, Matrices("S1E3M7", keep=0))
-    >>> done.dense_bytes, done.bytes
-    (65792, 22800)
+    >>> done = compressed(model, Policy(keep=0))
+    >>> done.names, done.dense_bytes, done.bytes
+    (('weight',), 65792, 22804)
     """
     before = sum(parameter.nbytes for parameter in module.parameters())
-    shapes = {name: tuple(item.shape) for name, item in module.named_parameters()}
-    formats = dict((policy or Matrices()).choose(shapes))
-    made = _made(module, formats)
+    policy = Policy(keep=_KEPT) if policy is None else policy
+    all_of_them = [
+        Candidate(name, item.dim(), item.numel()) for name, item in module.named_parameters()
+    ]
+    covered = [candidate.name for candidate in all_of_them if policy.covers(candidate)]
+    kept = policy.kept(all_of_them)
+    names = [name for name in covered if name not in kept]
+    made = _made(module, names, format_of(form))
     for part, name, old in list(_places(module)):
         if old in made:
             part._parameters[name] = made[old]  # noqa: SLF001 - its setter looks at the old one
             if not isinstance(part, Live):
                 part.__dict__.pop("_flat_weights", None)
                 part.__class__ = LIVE[type(part)]
-    return Compressed(module, formats, before)
+    return Compressed(module, tuple(names), tuple(n for n in covered if n in kept), before)
 
 
-def _made(module: nn.Module, formats: dict[str, str]) -> dict[nn.Parameter, CompressedParameter]:
+def _made(
+    module: nn.Module, names: list[str], form: Minifloat
+) -> dict[nn.Parameter, CompressedParameter]:
     """Return what stands for each parameter that is chosen; nothing is changed yet."""
-    chosen = {module.get_parameter(name): SmallFloat.parse(fmt) for name, fmt in formats.items()}
-    names = {item: name for name, item in module.named_parameters()}
+    parameters = dict(module.named_parameters())
+    chosen = {parameters[name]: name for name in names}
     for part, _, item in _places(module):
         if item in chosen:
-            _check(part, item, names[item])
-    return {
-        item: CompressedParameter(Packed(fmt, item), item.requires_grad)
-        for item, fmt in chosen.items()
-    }
+            _check(part, item, chosen[item])
+    return {item: CompressedParameter(Packed(form, item), item.requires_grad) for item in chosen}
 
 
 def _places(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
@@ -143,5 +156,5 @@ def _check(part: nn.Module, item: nn.Parameter, name: str) -> None:
 
 def _stored_bytes(parameter: nn.Parameter) -> int:
     if isinstance(parameter, CompressedParameter):
-        return parameter.packed.nbytes + parameter.element_size()
-    return int(torch.Tensor(parameter).nbytes)
+        return int(parameter.packed.nbytes + parameter.element_size())
+    return int(parameter.nbytes)

@@ -46,7 +46,7 @@ def pack(codes: torch.Tensor, bits: int) -> torch.Tensor:
     Examples
     --------
     >>> pack(torch.tensor([5, 0, 0, 0, 0, 0, 0, 7], dtype=torch.int32), 3)
-    tensor([  1,  64, 129], dtype=torch.uint8)
+    tensor([  2, 192, 129], dtype=torch.uint8)
     """
     lacking = -len(codes) % _GROUP
     if lacking:
@@ -65,7 +65,7 @@ def unpack(packed: torch.Tensor, count: int, bits: int) -> torch.Tensor:
 
     Examples
     --------
-    >>> unpack(torch.tensor([1, 64, 129], dtype=torch.uint8), 8, 3)
+    >>> unpack(torch.tensor([2, 192, 129], dtype=torch.uint8), 8, 3)
     tensor([5, 0, 0, 0, 0, 0, 0, 7], dtype=torch.int32)
     """
     high: torch.Tensor | None = None

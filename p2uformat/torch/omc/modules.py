@@ -22,6 +22,7 @@ class Live(nn.Module):
         return found.expanded() if type(found) is CompressedParameter else found
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as of nn.Module
+        """Run as the module's own class does."""
         if not torch.is_grad_enabled():
             return super().forward(*args, **kwargs)
         with forgetting():
@@ -109,8 +110,9 @@ class LiveLSTM(Live, nn.LSTM):
     """An LSTM whose matrices are compressed; all are expanded for as long as it runs."""
 
     @property
-    def _flat_weights(self) -> list[torch.Tensor]:
-        return [getattr(self, name) for name in self._flat_weights_names]
+    def _flat_weights(self) -> list[torch.Tensor | None]:
+        # While PyTorch moves a module, compressed ones are not there.
+        return [getattr(self, name, None) for name in self._flat_weights_names]
 
     @_flat_weights.setter
     def _flat_weights(self, value: object) -> None:

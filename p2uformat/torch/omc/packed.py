@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 import p2uformat
+from p2uformat.quant.minifloat import Minifloat
 from p2uformat.torch.omc import live
-from p2uformat.torch.omc.formats import SmallFloat
+from p2uformat.torch.omc.floats import codes_of, highest, values
 from p2uformat.torch.omc.lanes import pack, packed_bytes, unpack
 
 __all__ = ["CompressedParameter", "Packed"]
@@ -20,7 +21,6 @@ __all__ = ["CompressedParameter", "Packed"]
 # Elements that are packed together. What is done to so many stays in a core's cache, and PyTorch
 # does it on one thread: it is not worth a barrier for each of many short operations.
 _BLOCK: Final = 1 << 15
-_SAME: Final = torch.tensor([1.0, 0.0])
 
 
 class Packed:
@@ -28,8 +28,8 @@ class Packed:
 
     Parameters
     ----------
-    fmt : SmallFloat
-        Of the codes.
+    form : Minifloat
+        Of the codes; one that `format_of` accepts.
     value : torch.Tensor
         What is stored, of any float dtype.
 
@@ -38,24 +38,24 @@ class Packed:
     codes : torch.Tensor
         uint8, packed.
     affine : torch.Tensor
-        Scale and offset, float32: the least squares fit of Yang et al. 2022, section 3.2.
+        Scale and offset, binary64: the least squares fit of Yang et al. 2022 (arXiv 2205.03494).
     """
 
-    def __init__(self, fmt: SmallFloat, value: torch.Tensor) -> None:
-        self.format = fmt
+    def __init__(self, form: Minifloat, value: torch.Tensor) -> None:
+        self.form = form
         self.shape = value.shape
         self.dtype = value.dtype
-        self.codes, self.affine = _quantized(fmt, value, None)
+        self.codes, self.affine = _quantized(form, value, None)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the stored form."""
-        return self.codes.nbytes + self.affine.nbytes
+        return int(self.codes.nbytes + self.affine.nbytes)
 
     @property
     def version(self) -> int:
         """Changes with the values."""
-        return self.codes._version  # noqa: SLF001 - what autograd itself compares
+        return int(self.codes._version)  # noqa: SLF001 - what autograd itself compares
 
     def expand(self) -> torch.Tensor:
         """Return the values."""
@@ -63,11 +63,11 @@ class Packed:
         flat = out.view(-1)
         for begin, packed in zip(_begins(len(flat)), self._blocks(self.codes), strict=True):
             part = flat[begin : begin + _BLOCK]
-            self.format.values(unpack(packed, len(part), self.format.bits), self.affine, out=part)
+            values(self.form, unpack(packed, len(part), self.form.width), self.affine, out=part)
         return out.to(self.dtype)
 
     def _blocks(self, codes: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return codes.split(packed_bytes(_BLOCK, self.format.bits)) if len(codes) else ()
+        return codes.split(packed_bytes(_BLOCK, self.form.width)) if len(codes) else ()
 
     def store(self, value: torch.Tensor) -> None:
         """Replace the values.
@@ -80,7 +80,7 @@ class Packed:
         InvalidArgument
             If one is not finite.
         """
-        codes, affine = _quantized(self.format, value, self.affine)
+        codes, affine = _quantized(self.form, value, self.affine)
         # By copies, so that whoever watches these can keep them from happening.
         self.codes.copy_(codes)
         self.affine.copy_(affine)
@@ -94,23 +94,24 @@ class Packed:
 
 @torch.no_grad()
 def _quantized(
-    fmt: SmallFloat, value: torch.Tensor, affine: torch.Tensor | None
+    form: Minifloat, value: torch.Tensor, affine: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     flat = value.detach().to(torch.float32).reshape(-1)
     if not len(flat):
-        return flat.to(torch.uint8), flat.new_tensor([1.0, 0.0])
-    before = _measure(fmt, flat, affine)
+        return flat.to(torch.uint8), flat.new_tensor([1.0, 0.0], dtype=torch.float64)
+    before = _measure(form, flat, affine)
     packed, fit = [], _Fit()
     for begin in _begins(len(flat)):
         part = flat[begin : begin + _BLOCK]
-        codes = fmt.codes((part - before[1]).div_(before[0]))
-        fit.add(fmt.values(codes, _SAME.to(codes.device)), part)
-        packed.append(pack(codes, fmt.bits))
-    return torch.cat(packed), flat.new_tensor(fit.scale_and_offset(before[0]))
+        codes = codes_of(form, (part - before[1]).div_(before[0]))
+        fit.add(values(form, codes), part)
+        packed.append(pack(codes, form.width))
+    fitted = fit.scale_and_offset(before[0])
+    return torch.cat(packed), flat.new_tensor(fitted, dtype=torch.float64)
 
 
 def _measure(
-    fmt: SmallFloat, flat: torch.Tensor, affine: torch.Tensor | None
+    form: Minifloat, flat: torch.Tensor, affine: torch.Tensor | None
 ) -> tuple[float, float]:
     """Return the scale and offset by which values are brought into the format's range."""
     low, high = torch.stack(flat.aminmax()).tolist()
@@ -122,10 +123,10 @@ def _measure(
     if affine is not None:
         scale, offset = affine.tolist()
         largest = max(abs(low - offset), abs(high - offset)) / scale
-        if fmt.largest / 4 <= largest <= fmt.largest:
+        if highest(form) / 4 <= largest <= highest(form):
             return scale, offset
     largest = max(abs(low), abs(high))
-    return 2.0 ** math.ceil(math.log2(largest / fmt.largest)) if largest else 1.0, 0.0
+    return 2.0 ** math.ceil(math.log2(largest / highest(form))) if largest else 1.0, 0.0
 
 
 class _Fit:
@@ -155,11 +156,11 @@ def _begins(count: int) -> range:
 
 class _Expand(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, parameter: CompressedParameter) -> torch.Tensor:  # noqa: ANN401
+    def forward(_ctx: Any, parameter: CompressedParameter) -> torch.Tensor:  # noqa: ANN401
         return parameter.packed.expand()
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+    def backward(_ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
         return gradient
 
 
@@ -172,6 +173,7 @@ class CompressedParameter(nn.Parameter):
     packed: Packed
 
     def __new__(cls, packed: Packed, requires_grad: bool = True) -> Self:  # noqa: FBT001, FBT002
+        """Make a parameter that stands for a packed tensor."""
         made: Self = super().__new__(cls, _nothing(packed), requires_grad)
         made.packed = packed
         return made
@@ -190,7 +192,7 @@ class CompressedParameter(nn.Parameter):
         return type(self), (self.packed, self.requires_grad)
 
     def __repr__(self) -> str:
-        return f"CompressedParameter({self.packed.format}, shape={tuple(self.shape)})"
+        return f"CompressedParameter({self.packed.form.name}, shape={tuple(self.shape)})"
 
     def expanded(self) -> torch.Tensor:
         """Return the values, connected with this parameter's gradient."""
