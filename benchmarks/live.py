@@ -12,8 +12,7 @@ from torch.nn import functional
 from benchmarks import timing
 from benchmarks.livenets import Job
 from benchmarks.report import Cell, Check, Section, Table
-from p2uformat.quant.policy import Policy
-from p2uformat.torch import EachParameter, compressed
+from p2uformat.torch import EachParameter, Policy, compressed
 
 __all__ = ["peak", "run", "score"]
 

@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final
 
+import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
+
+import p2uformat
+from p2uformat.torch.staged import plain
 
 __all__ = ["Guard"]
 
@@ -65,7 +69,18 @@ class Guard:
     # Passes.
 
     def attach(self, module: nn.Module) -> None:
-        """Guard a module, and its parts wherever they may be called by themselves."""
+        """Guard a module, and its parts wherever they may be called by themselves.
+
+        Raises
+        ------
+        InvalidArgument
+            If a part of it runs no hooks.
+        """
+        if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+            raise p2uformat.InvalidArgument(
+                "a ScriptModule runs no hooks: its forward passes could see two tiers",
+                hint="fill it with load_into",
+            )
         for part in _callable_parts(module):
             self._hooks.append(part.register_forward_pre_hook(self._before, prepend=True))
             self._hooks.append(part.register_forward_hook(self._after, always_call=True))
@@ -160,7 +175,7 @@ class Guard:
 def _callable_parts(module: nn.Module) -> Iterator[nn.Module]:
     yield module
     # Inside of a compiled module hooks would be compiled too, and break its graph.
-    if "_orig_mod" in module._modules:  # noqa: SLF001 - there is no public way
+    if plain(module) is not module:
         return
     seen = {module}
     waiting = list(module.children())

@@ -100,9 +100,16 @@ def stage(
 
 
 def plain(module: nn.Module) -> nn.Module:
-    """Return the module that a compiled one stands for: the names of tensors are its."""
-    inner = module._modules.get("_orig_mod")  # noqa: SLF001 - there is no public way
-    return module if inner is None else inner
+    """Return the module that a compiled one stands for: the names of tensors are its.
+
+    Raises
+    ------
+    InvalidArgument
+        If it is no module.
+    """
+    if not isinstance(module, nn.Module):
+        raise p2uformat.InvalidArgument(f"expected a module, got {type(module).__name__}")
+    return dict(module.named_children()).get("_orig_mod", module)
 
 
 def synchronize(tensors: Iterable[torch.Tensor]) -> None:

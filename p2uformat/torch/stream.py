@@ -207,8 +207,8 @@ class Stream:
 
     def start(self) -> None:
         """Begin."""
-        atexit.register(self._at_exit)
         self._guard.attach(self._module)
+        atexit.register(self._at_exit)
         self._thread.start()
 
     def _run(self) -> None:
@@ -378,7 +378,8 @@ def stream(
     P2UError
         If the first tier cannot be had or does not fit. The module is as it was.
     InvalidArgument
-        If the source is an open artifact, and there is a destination.
+        If it is no module, or runs no hooks (`torch.jit`); if the source is an open artifact, and
+        there is a destination.
 
     Examples
     --------
@@ -395,6 +396,7 @@ def stream(
     >>> torch.equal(other.weight, model.weight)
     True
     """
+    plain(module)
     if destination is not None and isinstance(source, p2uformat.Artifact):
         raise p2uformat.InvalidArgument(
             "an open artifact is read where it is", hint="to fetch it, name its path or URL"

@@ -15,8 +15,7 @@ from torch.nn import functional
 import p2uformat
 from p2uformat.floats import FORMATS
 from p2uformat.quant.minifloat import Minifloat, Transform, encode, words_of
-from p2uformat.quant.policy import Policy
-from p2uformat.torch import EachParameter, compressed, load_into, save_file, stream
+from p2uformat.torch import EachParameter, Policy, compressed, load_into, save_file, stream
 from p2uformat.torch.omc.floats import codes_of, format_of, values
 from p2uformat.torch.omc.lanes import pack, packed_bytes, unpack
 from p2uformat.torch.omc.packed import CompressedParameter, Packed
@@ -258,6 +257,23 @@ def test_a_step_is_that_of_the_optimizer_and_compressed_again(in_backward, optio
     assert module.head._parameters["weight"] is module.embed._parameters["weight"]
     if in_backward:
         assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_gradients_do_not_live_all_at_once():
+    net = nn.Sequential(*(nn.Linear(16, 16) for _ in range(4)))
+    compressed(net, ALL)
+    seen = []
+    for parameter in net.parameters():
+        parameter.register_post_accumulate_grad_hook(
+            lambda _: seen.append(sum(p.grad is not None for p in net.parameters()))
+        )
+    optimizer = EachParameter(net.parameters(), torch.optim.SGD, in_backward=True, lr=0.1)
+    before = net[3].weight.clone()
+    net(torch.ones(2, 16)).sum().backward()
+    assert seen == [1] * 8
+    assert not torch.equal(net[3].weight, before)
+    optimizer.step()  # has nothing left to do
+    optimizer.zero_grad()
 
 
 def test_schedulers_and_saved_states():

@@ -262,6 +262,12 @@ def test_an_open_artifact_stays_open_and_a_url_is_read(net, original, packed):
     assert same(other, original.state_dict())
 
 
+def test_what_is_no_module_is_refused(packed):
+    for fill in (load_into, p2uformat.torch.stream):
+        with pytest.raises(p2uformat.InvalidArgument, match="expected a module, got dict"):
+            fill({}, packed)
+
+
 def test_a_compiled_module_has_the_names_of_its_own(net, original, packed, words):
     compiled = torch.compile(net, backend="eager")
     load_into(compiled, packed, "exact")

@@ -480,6 +480,16 @@ def test_a_compiled_module_improves_without_being_compiled_again(net, packed, wo
     assert len(compiled) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_module_without_hooks_is_refused(packed, tmp_path):
+    net = nn.Sequential(nn.Linear(8, 8), torch.jit.script(nn.Linear(8, 8)))
+    save_file(net.state_dict(), tmp_path / "m.p2u")
+    with pytest.raises(p2uformat.InvalidArgument, match="ScriptModule"):
+        stream(net, tmp_path / "m.p2u")
+    assert not net._forward_hooks
+    load_into(net, tmp_path / "m.p2u")
+
+
 def test_copies_of_a_module_that_improves_are_their_own(net, packed, words, answers):
     steps = Steps()
     with stream(net, packed, callback=steps) as handle:
