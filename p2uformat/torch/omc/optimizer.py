@@ -16,10 +16,11 @@ Factory = Callable[..., torch.optim.Optimizer]
 
 
 class EachParameter(torch.optim.Optimizer):
-    """Any optimizer of PyTorch, applied to one parameter after the other.
+    """Any optimizer of PyTorch, applied to one compressed parameter after the other.
 
     A compressed parameter is expanded, updated, and compressed again before the next one is. What
-    the optimizer keeps beside, such as momentum, it keeps as it always does.
+    the optimizer keeps beside, such as momentum, it keeps as it always does. Ordinary parameters
+    are updated together.
 
     Parameters
     ----------
@@ -28,9 +29,9 @@ class EachParameter(torch.optim.Optimizer):
     factory : callable
         Its class, for example `torch.optim.SGD`.
     in_backward : bool
-        Whether to update each parameter during the backward pass, as soon as its gradient is
-        there, so that gradients do not live all at once either. `step` and `zero_grad` have nothing
-        left to do then. Not for gradients that are accumulated, clipped or scaled.
+        Whether to update each matrix during the backward pass, as soon as its gradient is there, so
+        that gradients do not live all at once either; `step` does the rest. Not for gradients that
+        are accumulated, clipped or scaled.
     **options
         As of the class: ``lr``, ``momentum`` and others.
 
@@ -54,39 +55,56 @@ class EachParameter(torch.optim.Optimizer):
     ) -> None:
         self._factory = factory
         self._single: dict[nn.Parameter, torch.optim.Optimizer] = {}
-        self._hooks: list[Any] = []
+        self._together: dict[int, torch.optim.Optimizer] = {}
         self._options = options
+        self._in_backward = in_backward
         # Its defaults are those of the class, so that groups and schedulers find them.
         super().__init__(params, factory([nn.Parameter(torch.empty(0))], **options).defaults)
-        self._in_backward = in_backward
         for group in self.param_groups if in_backward else ():
-            for parameter in group["params"]:
-                self._hooks.append(self._watch(parameter, group))
+            for parameter in filter(self._is_single, group["params"]):
+                self._watch(parameter, group)
 
-    def _watch(self, parameter: nn.Parameter, group: dict[str, Any]) -> object:
+    def _is_single(self, parameter: nn.Parameter) -> bool:
+        """Whether a parameter has an optimizer of its own: each costs time, however small it is."""
+        compressed = isinstance(parameter, CompressedParameter)
+        return compressed or (self._in_backward and parameter.dim() > 1)
+
+    def _watch(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
         def arrived(_: torch.Tensor) -> None:
             self._update(parameter, group)
             parameter.grad = None
 
-        return parameter.register_post_accumulate_grad_hook(arrived)
+        parameter.register_post_accumulate_grad_hook(arrived)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # noqa: ANN401 - the closure's
-        """Update every parameter that has a gradient, one after the other."""
+        """Update every parameter that has a gradient."""
         with torch.enable_grad():
             loss = None if closure is None else closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
+        for number, group in enumerate(self.param_groups):
+            for parameter in filter(self._is_single, group["params"]):
                 if parameter.grad is not None:
                     self._update(parameter, group)
+            self._update_others(number, group)
         return loss
+
+    def _update_others(self, number: int, group: dict[str, Any]) -> None:
+        others = [item for item in group["params"] if not self._is_single(item)]
+        if not others:
+            return
+        if number not in self._together:
+            self._together[number] = self._made(others, others)
+        _follow(self._together[number], group)
+        self._together[number].step()
 
     @torch.no_grad()
     def _update(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
         single = self._single.get(parameter)
         if single is None:
-            single = self._single[parameter] = self._made(parameter)
-        # A scheduler changes the group's numbers.
-        single.param_groups[0].update({k: v for k, v in group.items() if k != "params"})
+            target = parameter
+            if isinstance(parameter, CompressedParameter):
+                target = nn.Parameter(parameter.new_empty(0))
+            single = self._single[parameter] = self._made([target], [parameter])
+        _follow(single, group)
         if not isinstance(parameter, CompressedParameter):
             single.step()
             return
@@ -102,13 +120,19 @@ class EachParameter(torch.optim.Optimizer):
         """Go on where another one ended, as of any optimizer."""
         super().load_state_dict(state_dict)
         self._single.clear()
+        self._together.clear()
 
-    def _made(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
-        """Return an optimizer of one parameter; of one that stands in, if it is compressed."""
-        target = parameter
-        if isinstance(parameter, CompressedParameter):
-            target = nn.Parameter(torch.empty(0, dtype=parameter.dtype, device=parameter.device))
-        single = self._factory([target], **self._options)
-        # One dictionary in both places, so that it is saved with this optimizer's state.
-        single.state[target] = self.state[parameter]
-        return single
+    def _made(
+        self, targets: list[nn.Parameter], parameters: list[nn.Parameter]
+    ) -> torch.optim.Optimizer:
+        """Return an optimizer of tensors that are, or stand for, parameters of this one."""
+        made = self._factory(targets, **self._options)
+        for target, parameter in zip(targets, parameters, strict=True):
+            # One dictionary in both places, so that it is saved with this optimizer's state.
+            made.state[target] = self.state[parameter]
+        return made
+
+
+def _follow(made: torch.optim.Optimizer, group: dict[str, Any]) -> None:
+    """Give an optimizer the numbers of a group, which a scheduler may have changed."""
+    made.param_groups[0].update({k: v for k, v in group.items() if k != "params"})
