@@ -31,7 +31,9 @@ from p2uformat.errors import (
     TierNotFound,
 )
 from p2uformat.floats import FloatFormat
+from p2uformat.manifest import policy_from_value
 from p2uformat.parallel import for_each, worker_count
+from p2uformat.quant.policy import Policy
 from p2uformat.quant.quantizer import describe
 from p2uformat.tensor import ELEMENT_SIZES
 from p2uformat.transport import Address, StorageOptions
@@ -227,6 +229,17 @@ class Artifact(Closing):
         except Incomplete as error:
             raise self._contents.incomplete(f"tensor {name!r}", number) from error
         return made
+
+    @property
+    def policy(self) -> Policy | None:
+        """Which tensors its quantizer was for; None if nothing says so.
+
+        Raises
+        ------
+        InvalidArgument
+            If its generator is one that this library does not know.
+        """
+        return policy_from_value(self._contents.container.content.policy)
 
     def tier_for(self, name: str, rows: Rows | None = None) -> str:
         """Return the tier at which a tensor, or some of its rows, is read by default.

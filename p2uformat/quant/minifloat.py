@@ -119,8 +119,17 @@ class Minifloat:
         return ""
 
     @classmethod
-    def parse(cls, text: str) -> Minifloat:
+    def parse(
+        cls, text: str, *, bias: int | None = None, specials: str = "ieee", fit: bool = False
+    ) -> Minifloat:
         """Return the format of a name such as ``S1E3M7``.
+
+        Parameters
+        ----------
+        text : str
+            The name.
+        bias, specials, fit
+            What it does not say.
 
         Raises
         ------
@@ -133,7 +142,7 @@ class Minifloat:
                 f"{text[:40]!r} is no small float", hint="name sign, exponent and mantissa: S1E3M7"
             )
         sign, exponent, mantissa = map(int, found.groups())
-        return cls(exponent, mantissa, sign)
+        return cls(exponent, mantissa, sign, bias, specials, fit=fit)
 
     @property
     def name(self) -> str:
