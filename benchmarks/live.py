@@ -12,7 +12,8 @@ from torch.nn import functional
 from benchmarks import timing
 from benchmarks.livenets import Job
 from benchmarks.report import Cell, Check, Section, Table
-from p2uformat.torch import EachParameter, Policy, compressed
+from p2uformat import Policy
+from p2uformat.torch import EachParameter, compressed
 
 __all__ = ["peak", "run", "score"]
 

@@ -135,7 +135,7 @@ def _characters(path: Path) -> Job:
     pairs = rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
     cut = _TRAINED // _CHARACTERS
     parts = (pairs[0][:cut], pairs[1][:cut]), (pairs[0][cut:], pairs[1][cut:])
-    return Job("text, LSTM", lambda: Net(len(kinds)), *parts, 32, 400, 2.0)
+    return Job("text, LSTM", lambda: Net(len(kinds)), *parts, 32, 200, 2.0)
 
 
 def _images(path: Path) -> Job:

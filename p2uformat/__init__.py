@@ -67,6 +67,11 @@ if TYPE_CHECKING:
     from p2uformat.artifact.verify import verify
     from p2uformat.download import FetchPlan, FetchProgress, FetchResult, fetch, plan_fetch
     from p2uformat.kernels import available_kernels, kernels_in_use, use_kernels
+    from p2uformat.quant.affine import Affine
+    from p2uformat.quant.minifloat import Minifloat, Transform
+    from p2uformat.quant.packed import PackedArray, dequantize, quantize
+    from p2uformat.quant.policy import Policy
+    from p2uformat.quant.quantizer import parse_quantizer
 
 __version__: Final = "0.1.0"
 FORMAT_VERSION: Final = (1, 0)
@@ -74,6 +79,7 @@ FORMAT_VERSION: Final = (1, 0)
 __all__ = [
     "FORMAT_VERSION",
     "AccessDenied",
+    "Affine",
     "Anatomy",
     "Artifact",
     "CorruptData",
@@ -92,13 +98,16 @@ __all__ = [
     "InvalidSource",
     "LimitExceeded",
     "Malformed",
+    "Minifloat",
     "NonCanonical",
     "NotAnArtifact",
     "NotFound",
     "P2UError",
+    "PackedArray",
     "ParentMismatch",
     "ParentRequired",
     "Part",
+    "Policy",
     "Progress",
     "RangesIgnored",
     "RootMismatch",
@@ -113,18 +122,22 @@ __all__ = [
     "TierNotFound",
     "TierSummary",
     "TransferFailed",
+    "Transform",
     "UnpackResult",
     "UnsupportedFormat",
     "VerifyReport",
     "__version__",
     "anatomy",
     "available_kernels",
+    "dequantize",
     "diff",
     "fetch",
     "kernels_in_use",
     "open",
     "pack",
+    "parse_quantizer",
     "plan_fetch",
+    "quantize",
     "save_array",
     "squash",
     "unpack",
@@ -134,6 +147,14 @@ __all__ = [
 
 # numpy and the rest load when the first of these is asked for: `p2u --help` should not wait.
 _HOMES: Final = {
+    "Affine": "quant.affine",
+    "Minifloat": "quant.minifloat",
+    "PackedArray": "quant.packed",
+    "Policy": "quant.policy",
+    "Transform": "quant.minifloat",
+    "dequantize": "quant.packed",
+    "parse_quantizer": "quant.quantizer",
+    "quantize": "quant.packed",
     "Anatomy": "artifact.anatomytypes",
     "Artifact": "artifact.open",
     "Damage": "artifact.types",

@@ -136,6 +136,7 @@ _ANY: Final = frozenset({int(Codec.RAW), int(Codec.SECTIONS)})
 _OPAQUE: Final = _ANY | {int(Codec.PLANES), int(Codec.OPAQUE_DIFFERENCE)}
 _BASE: Final = _ANY | {int(Codec.CLASSES), int(Codec.BASE_DIFFERENCE)}
 _DIGITS: Final = _ANY | {int(Codec.DIGITS_DIFFERENCE)}
+_RESIDUAL: Final = _ANY | {int(Codec.PLANES)}
 _EXACT: Final = _ANY | {int(Codec.EXACT_DIFFERENCE)}
 
 
@@ -183,6 +184,8 @@ def _layer(value: object, record: Record, number: int, chunks: list[_RawEntry]) 
 def _codecs(record: Record, number: int) -> frozenset[int]:
     if isinstance(record, FileRecord) or record.quantizer == "opaque":
         return _OPAQUE
+    if record.quantizer != "bitplane":
+        return _RESIDUAL if number else _ANY
     if number == 0:
         return _BASE
     return _EXACT if number == record.layers - 1 else _DIGITS

@@ -25,6 +25,7 @@ __all__ = [
     "magnitude_of",
     "nan_word",
     "rounded",
+    "scaled_value",
     "source_values",
 ]
 

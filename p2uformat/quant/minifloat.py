@@ -24,6 +24,7 @@ from p2uformat.quant.binary64 import (
     rounded,
     source_values,
 )
+from p2uformat.quant.rounding import cast_words
 
 __all__ = [
     "SPECIALS",
@@ -118,8 +119,17 @@ class Minifloat:
         return ""
 
     @classmethod
-    def parse(cls, text: str) -> Minifloat:
+    def parse(
+        cls, text: str, *, bias: int | None = None, specials: str = "ieee", fit: bool = False
+    ) -> Minifloat:
         """Return the format of a name such as ``S1E3M7``.
+
+        Parameters
+        ----------
+        text : str
+            The name.
+        bias, specials, fit
+            What it does not say.
 
         Raises
         ------
@@ -132,7 +142,7 @@ class Minifloat:
                 f"{text[:40]!r} is no small float", hint="name sign, exponent and mantissa: S1E3M7"
             )
         sign, exponent, mantissa = map(int, found.groups())
-        return cls(exponent, mantissa, sign)
+        return cls(exponent, mantissa, sign, bias, specials, fit=fit)
 
     @property
     def name(self) -> str:
@@ -401,26 +411,29 @@ def _words_tile(
     codes: NDArray[np.unsignedinteger],
 ) -> Words:
     values = values_of(form, codes)
-    nan = np.isnan(values)
-    finite = np.isfinite(values)
+    special = ~np.isfinite(values)
     if transform is not None:
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             values = values * transform.scale + transform.offset
-    made = np.where(nan, 0.0, np.where(finite, clamped(source, values), values))
-    # A scale of 0 makes NaN of infinity, for which there is no better word.
-    nan |= np.isnan(made)
-    words = rounded(np.where(nan, 0.0, made), target)
-    if nan.any():
-        words[nan] = _nan_words(form, target, codes[nan])
+    words = rounded(clamped(source, np.where(special, 0.0, values)), target)
+    if special.any():
+        made = _special_words(form, source, codes[special], values[special])
+        words[special] = cast_words(source, made, target)
     return words
 
 
-def _nan_words(form: Minifloat, target: FloatFormat, codes: NDArray[np.unsignedinteger]) -> Words:
+def _special_words(
+    form: Minifloat, source: FloatFormat, codes: NDArray[np.unsignedinteger], values: F64
+) -> Words:
+    """Return infinities and NaNs in the format of the weights."""
     wide = codes.astype(np.uint64)
     fraction = wide & np.uint64((1 << form.mantissa) - 1)
     if form.specials == "nan":
         fraction = np.zeros_like(fraction)  # what fills the word says nothing of its own
-    sign = (wide >> np.uint64(form.width - form.sign)) & np.uint64(form.sign)
-    word = nan_word(target, fraction, form.mantissa)
-    signed: Words = word | (sign.astype(target.word) << target.word.type(target.sign_bit))
+    infinite = np.isinf(values)
+    sign = ((wide >> np.uint64(form.width - form.sign)) & np.uint64(form.sign)).astype(source.word)
+    sign = np.where(infinite, np.signbit(values), sign).astype(source.word)
+    word = nan_word(source, fraction, form.mantissa)
+    word[infinite] = source.max_word + 1
+    signed: Words = word | (sign << source.word.type(source.sign_bit))
     return signed

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from p2uformat.codec.dense import check_dense, pack_dense, unpack_dense
 from p2uformat.errors import InvalidArgument
-from p2uformat.floats import FORMATS, FloatFormat
-from p2uformat.quant import affine, minifloat
+from p2uformat.floats import FORMATS
 from p2uformat.quant.affine import Affine
-from p2uformat.quant.binary64 import SourceValues
+from p2uformat.quant.binary64 import source_values
+from p2uformat.quant.fit import TensorFit, rebuild
 from p2uformat.quant.minifloat import Minifloat, Transform
-from p2uformat.quant.quantizer import Quantizer, parse_quantizer
+from p2uformat.quant.quantizer import Quantizer, describe, parse_quantizer
 from p2uformat.quant.rounding import format_of
 
 __all__ = ["PackedArray", "dequantize", "quantize"]
@@ -93,32 +92,23 @@ def quantize(array: ArrayLike, quantizer: Quantizer | str) -> PackedArray:
     if fmt is None:
         raise InvalidArgument(f"cannot quantize an array of {given.dtype}", hint=_HINT)
     words = np.ascontiguousarray(given).reshape(-1).view(fmt.word)
-    source = SourceValues(fmt, words)
-    if isinstance(form, Affine):
-        return PackedArray(form, fmt.name, given.shape, _affine(form, given.shape, source))
-    codes = minifloat.encode(form, fmt, words)
-    if form.specials == "finite" and source.finite is not None:
+    fit = TensorFit(form, fmt, given.shape)
+    if not len(words):
+        return PackedArray(form, fmt.name, given.shape, b"")
+    if not (np.isfinite(source_values(fmt, words)).all() or _holds_specials(form)):
         raise InvalidArgument(
-            f"{form.name} holds finite numbers only", hint="use specials='ieee' or 'nan'"
+            f"{describe(form)} holds finite numbers only",
+            hint="a minifloat of other specials holds NaN",
         )
-    transform = None
-    if form.fit and source.finite is None:
-        sums = minifloat.fit_sums(source.values, minifloat.values_of(form, codes))
-        transform = sums.solve(len(codes))
-    return PackedArray(form, fmt.name, given.shape, pack_dense(codes, form.width), transform)
+    # What a format cannot hold becomes what its specials say: here that is for the caller to judge.
+    if isinstance(form, Affine) or form.fit:
+        fit.finish([replace(fit.scan(0, len(words), words), holds=True)], len(words))
+    coded = fit.encode(0, len(words), words)
+    return PackedArray(form, fmt.name, given.shape, b"".join(coded.sections), fit.transform)
 
 
-def _affine(form: Affine, shape: tuple[int, ...], source: SourceValues) -> bytes:
-    if form.axis is not None and form.axis >= len(shape):
-        raise InvalidArgument(f"an array of {len(shape)} dimensions has no axis {form.axis}")
-    if source.finite is not None:
-        raise InvalidArgument("affine codes hold finite numbers only")
-    if not len(source.values):
-        return b""
-    cut = form.cut(shape, 0, len(source.values))
-    grid = affine.fit_grid(form, *cut.extremes(source.values))
-    codes = affine.encode(form, cut, grid, source.values)
-    return b"".join(affine.sections(form, grid, codes))
+def _holds_specials(form: Quantizer) -> bool:
+    return isinstance(form, Minifloat) and form.specials != "finite"
 
 
 def dequantize(
@@ -152,7 +142,7 @@ def dequantize(
 
     Examples
     --------
-    >>> packed = quantize(np.ones((2, 3), np.float32), Affine(bits=4))
+    >>> packed = quantize(np.ones((2, 3), np.float32), "affine:4")
     >>> dequantize(packed, dtype="F16")
     array([[1., 1., 1.],
            [1., 1., 1.]], dtype=float16)
@@ -162,7 +152,10 @@ def dequantize(
     target = format_of(out.dtype) if out is not None else FORMATS.get(name)
     if source is None or target is None:
         raise InvalidArgument("no float dtype to expand to", hint=_HINT)
-    words = _words(packed, source, target)
+    words = np.empty(0, target.word)
+    if packed.size:
+        place = packed.shape, 0, packed.size
+        words = rebuild(packed.quantizer, packed.transform, *place, packed.data, source, target)
     if out is None:
         return words.view(target.numpy).reshape(packed.shape)
     if out.shape != packed.shape or not out.flags.c_contiguous:
@@ -171,17 +164,3 @@ def dequantize(
         )
     out.reshape(-1).view(target.word)[:] = words
     return out
-
-
-def _words(
-    packed: PackedArray, source: FloatFormat, target: FloatFormat
-) -> NDArray[np.unsignedinteger]:
-    form, count = packed.quantizer, packed.size
-    if isinstance(form, Minifloat):
-        check_dense(packed.data, count, form.width, "codes")
-        codes = unpack_dense(packed.data, count, form.width)
-        return minifloat.words_of(form, packed.transform, source, target, codes)
-    if not count:
-        return np.empty(0, target.word)
-    cut = form.cut(packed.shape, 0, count)
-    return affine.decode(form, cut, *affine.parse_layer(form, cut, packed.data), source, target)

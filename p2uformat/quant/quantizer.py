@@ -64,8 +64,7 @@ def _affine(text: str, bits: str, *options: str) -> Affine:
 
 
 def _minifloat(name: str, *options: str, text: str) -> Minifloat:
-    form = Minifloat.parse(name)
-    made: dict[str, int | str | bool] = {"specials": form.specials}
+    made: dict[str, int | str | bool] = {}
     for option in options:
         key, equals, value = option.partition("=")
         if key == "bias" and equals:
@@ -76,7 +75,7 @@ def _minifloat(name: str, *options: str, text: str) -> Minifloat:
             made[option] = True
         else:
             raise InvalidArgument(f"unknown quantizer {text[:80]!r}", hint=_HINT)
-    return Minifloat(form.exponent, form.mantissa, form.sign, **made)  # type: ignore[arg-type]
+    return Minifloat.parse(name, **made)  # type: ignore[arg-type]
 
 
 def _number(text: str, value: str) -> int:

@@ -26,7 +26,7 @@ except ModuleNotFoundError as error:
 from p2uformat.torch.errors import ModuleMismatch, StreamCancelled
 from p2uformat.torch.files import load_file, save_file
 from p2uformat.torch.load import load_into
-from p2uformat.torch.omc import Compressed, EachParameter, Policy, compressed
+from p2uformat.torch.omc import Compressed, EachParameter, compressed
 from p2uformat.torch.safe_open import SafeSlice, safe_open
 from p2uformat.torch.stream import Stream, StreamProgress, stream
 
@@ -34,7 +34,6 @@ __all__ = [
     "Compressed",
     "EachParameter",
     "ModuleMismatch",
-    "Policy",
     "SafeSlice",
     "Stream",
     "StreamCancelled",

@@ -13,9 +13,10 @@ from torch import nn
 from torch.nn import functional
 
 import p2uformat
+from p2uformat import Minifloat, Policy, Transform
 from p2uformat.floats import FORMATS
-from p2uformat.quant.minifloat import Minifloat, Transform, encode, words_of
-from p2uformat.torch import EachParameter, Policy, compressed, load_into, save_file, stream
+from p2uformat.quant.minifloat import encode, words_of
+from p2uformat.torch import EachParameter, compressed, load_into, save_file, stream
 from p2uformat.torch.omc.floats import codes_of, format_of, values
 from p2uformat.torch.omc.lanes import pack, packed_bytes, unpack
 from p2uformat.torch.omc.packed import CompressedParameter, Packed
@@ -441,6 +442,19 @@ def test_artifacts_fill_them_whole_or_not_at_all(tmp_path):
         fill()
         assert torch.allclose(module[0].weight, source[0].weight, rtol=0.01, atol=1e-3)
         assert torch.equal(module[1].bias, source[1].bias)
+
+
+def test_artifacts_of_small_floats_fill_modules(tmp_path):
+    source = nn.Linear(64, 128)
+    save_file(source.state_dict(), tmp_path / "m.p2u", quantizer="minifloat:S1E3M7:bias=9:fit")
+    with p2uformat.open(tmp_path / "m.p2u") as artifact:
+        rough, values = artifact.tiers[0], artifact.load(artifact.tiers[0])
+    net = nn.Linear(64, 128)
+    load_into(net, tmp_path / "m.p2u", rough)
+    assert torch.equal(net.weight, torch.from_numpy(values["weight"]))
+    assert not torch.equal(net.weight, source.weight)
+    load_into(net, tmp_path / "m.p2u", None)
+    assert torch.equal(net.weight, source.weight)
 
 
 def test_moves_copies_and_pickles():

@@ -4,8 +4,7 @@ OMC: Yang et al., Online Model Compression for Federated Learning with Large Mod
 (arXiv 2205.03494).
 """
 
-from p2uformat.quant.policy import Policy
 from p2uformat.torch.omc.compressed import Compressed, compressed
 from p2uformat.torch.omc.optimizer import EachParameter
 
-__all__ = ["Compressed", "EachParameter", "Policy", "compressed"]
+__all__ = ["Compressed", "EachParameter", "compressed"]

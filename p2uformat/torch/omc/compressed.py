@@ -9,8 +9,7 @@ from typing import Final
 from torch import nn
 
 import p2uformat
-from p2uformat.quant.minifloat import Minifloat
-from p2uformat.quant.policy import Candidate, Policy
+from p2uformat.quant.policy import Candidate
 from p2uformat.torch.omc.floats import format_of
 from p2uformat.torch.omc.modules import LIVE, Live
 from p2uformat.torch.omc.packed import CompressedParameter, Packed
@@ -62,7 +61,10 @@ class Compressed:
 
 
 def compressed(
-    module: nn.Module, policy: Policy | None = None, *, form: str | Minifloat = "S1E3M7"
+    module: nn.Module,
+    policy: p2uformat.Policy | None = None,
+    *,
+    form: str | p2uformat.Minifloat = "S1E3M7",
 ) -> Compressed:
     """Let parameters of a module live compressed, in place.
 
@@ -94,12 +96,12 @@ def compressed(
     Examples
     --------
     >>> model = nn.Linear(256, 64)
-    >>> done = compressed(model, Policy(keep=0))
+    >>> done = compressed(model, p2uformat.Policy(keep=0))
     >>> done.names, done.dense_bytes, done.bytes
     (('weight',), 65792, 22804)
     """
     before = sum(parameter.nbytes for parameter in module.parameters())
-    policy = Policy(keep=_KEPT) if policy is None else policy
+    policy = p2uformat.Policy(keep=_KEPT) if policy is None else policy
     all_of_them = [
         Candidate(name, item.dim(), item.numel()) for name, item in module.named_parameters()
     ]
@@ -117,7 +119,7 @@ def compressed(
 
 
 def _made(
-    module: nn.Module, names: list[str], form: Minifloat
+    module: nn.Module, names: list[str], form: p2uformat.Minifloat
 ) -> dict[nn.Parameter, CompressedParameter]:
     """Return what stands for each parameter that is chosen; nothing is changed yet."""
     parameters = dict(module.named_parameters())

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 import p2uformat
-from p2uformat.quant.minifloat import Minifloat, values_of
+from p2uformat import Minifloat
+from p2uformat.quant.minifloat import values_of
 
 __all__ = ["codes_of", "format_of", "highest", "values"]
 

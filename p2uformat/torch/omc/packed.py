@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import p2uformat
-from p2uformat.quant.minifloat import Minifloat
+from p2uformat import Minifloat
 from p2uformat.torch.omc import live
 from p2uformat.torch.omc.floats import codes_of, highest, values
 from p2uformat.torch.omc.lanes import pack, packed_bytes, unpack
