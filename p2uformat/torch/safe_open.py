@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from contextlib import ExitStack
-from types import EllipsisType, TracebackType
-from typing import Any, Final, Self, SupportsIndex
+from contextlib import AbstractContextManager, ExitStack
+from types import EllipsisType
+from typing import Any, Final, SupportsIndex
 
 import torch
 
@@ -22,7 +22,7 @@ Index = int | slice | EllipsisType | None
 Indices = Index | tuple[Index, ...]
 
 
-class safe_open:  # noqa: N801 - named as in safetensors
+class safe_open(AbstractContextManager["safe_open"]):  # noqa: N801 - named as in safetensors
     """Read single tensors of an artifact, and parts of them.
 
     Parameters
@@ -85,15 +85,7 @@ class safe_open:  # noqa: N801 - named as in safetensors
                 f"no tier {tier!r}", hint=f"there are {', '.join(self._artifact.tiers)}"
             )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._stack.close()
 
     def keys(self) -> list[str]:

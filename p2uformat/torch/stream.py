@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -52,7 +51,7 @@ class StreamProgress(p2uformat.Progress):
 Callback = Callable[[str, StreamProgress], object]
 
 
-class Stream:
+class Stream(AbstractContextManager["Stream"]):
     """A module's way up through the tiers of an artifact. `stream` makes and starts it.
 
     As a context manager it is cancelled at the end, if it still runs.
@@ -192,15 +191,7 @@ class Stream:
         with self._commit:
             self._end(self._cancellation())
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.cancel()
 
     # On its thread.
