@@ -384,7 +384,7 @@ def words_of(
     >>> words_of(Minifloat(5, 10), None, f32, f32, np.array([0x3C00])).view(np.float32)
     array([1.], dtype=float32)
     """
-    if form.width <= _TABLE_BITS:
+    if form.width <= _TABLE_BITS and 2 * len(codes) >= 1 << form.width:
         found: Words = word_table(form, transform, source.name, target.name)[codes]
         return found
     out = np.empty(len(codes), target.word)
