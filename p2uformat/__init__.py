@@ -76,13 +76,18 @@ if TYPE_CHECKING:
     from p2uformat.repository.store import Store, is_store, repair
     from p2uformat.repository.types import RepairResult, StoreDamage, StoreReport
     from p2uformat.store.collector import CollectReport
+    from p2uformat.quant.affine import Affine
+    from p2uformat.quant.minifloat import Minifloat, Transform
+    from p2uformat.quant.packed import PackedArray, dequantize, quantize
+    from p2uformat.quant.policy import Policy
+    from p2uformat.quant.quantizer import parse_quantizer
 
 __version__: Final = "0.1.0"
 FORMAT_VERSION: Final = (1, 0)
 
 __all__ = [
-    "FORMAT_VERSION",
     "AccessDenied",
+    "Affine",
     "Anatomy",
     "Artifact",
     "CollectReport",
@@ -93,6 +98,7 @@ __all__ = [
     "DiffReport",
     "DigestMismatch",
     "Distance",
+    "FORMAT_VERSION",
     "FetchPlan",
     "FetchProgress",
     "FetchResult",
@@ -104,14 +110,17 @@ __all__ = [
     "LeaseLost",
     "LimitExceeded",
     "Malformed",
+    "Minifloat",
     "NameInfo",
     "NonCanonical",
     "NotAnArtifact",
     "NotFound",
     "P2UError",
+    "PackedArray",
     "ParentMismatch",
     "ParentRequired",
     "Part",
+    "Policy",
     "Progress",
     "PushResult",
     "RangesIgnored",
@@ -132,6 +141,7 @@ __all__ = [
     "TierNotFound",
     "TierSummary",
     "TransferFailed",
+    "Transform",
     "UnpackResult",
     "UnsupportedFormat",
     "VerifyReport",
@@ -140,14 +150,17 @@ __all__ = [
     "__version__",
     "anatomy",
     "available_kernels",
+    "dequantize",
     "diff",
     "fetch",
     "is_store",
     "kernels_in_use",
     "open",
     "pack",
+    "parse_quantizer",
     "plan_fetch",
     "push",
+    "quantize",
     "repair",
     "save_array",
     "squash",
@@ -158,6 +171,7 @@ __all__ = [
 
 # numpy and the rest load when the first of these is asked for: `p2u --help` should not wait.
 _HOMES: Final = {
+    "Affine": "quant.affine",
     "Anatomy": "artifact.anatomytypes",
     "Artifact": "artifact.open",
     "CollectReport": "store.collector",
@@ -169,8 +183,11 @@ _HOMES: Final = {
     "FetchResult": "download",
     "FileDiff": "artifact.difftypes",
     "FileInfo": "artifact.types",
+    "Minifloat": "quant.minifloat",
     "NameInfo": "repository.listing",
+    "PackedArray": "quant.packed",
     "Part": "artifact.anatomytypes",
+    "Policy": "quant.policy",
     "Progress": "artifact.types",
     "PushResult": "artifact.push",
     "RepairResult": "repository.types",
@@ -183,19 +200,23 @@ _HOMES: Final = {
     "TensorInfo": "artifact.types",
     "TierDiff": "artifact.difftypes",
     "TierSummary": "artifact.types",
+    "Transform": "quant.minifloat",
     "UnpackResult": "artifact.types",
     "VerifyReport": "artifact.types",
     "VersionInfo": "repository.listing",
     "anatomy": "artifact.anatomy",
     "available_kernels": "kernels",
+    "dequantize": "quant.packed",
     "diff": "artifact.diff",
     "fetch": "download",
     "is_store": "repository.store",
     "kernels_in_use": "kernels",
     "open": "artifact.open",
     "pack": "artifact.pack",
+    "parse_quantizer": "quant.quantizer",
     "plan_fetch": "download",
     "push": "artifact.push",
+    "quantize": "quant.packed",
     "repair": "repository.store",
     "save_array": "artifact.arrays",
     "squash": "artifact.squash",

@@ -1,3 +1,3 @@
-"""For all test folders: real servers, started when a test first asks for one."""
+"""For all test folders: real servers when a test first asks for one, PyTorch if it is there."""
 
-pytest_plugins = ["tests.servers.fixtures"]
+pytest_plugins = ["tests.servers.fixtures", "tests.torch.plugin"]

@@ -55,6 +55,59 @@ def pack(
             show_default=False,
         ),
     ] = None,
+    quantizer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What quantizes instead of the ladder: minifloat:S1E3M7, a small float (also "
+            ":finite, :nan, :fit, :bias=N behind it), or affine:4, integers with scales (also "
+            ":group=32, :axis=0, :asymmetric, a dtype of scales). The tiers are its own and exact.",
+            show_default=False,
+        ),
+    ] = None,
+    keep: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="With --quantizer: tensors with about this share of the weights stay exact, such "
+            "as 0.1, drawn from --seed, --client and --round.",
+        ),
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(metavar="N", help="What --keep draws from.")] = 0,
+    client: Annotated[int, typer.Option(metavar="N", help="What --keep draws from too.")] = 0,
+    round_: Annotated[
+        int, typer.Option("--round", metavar="N", help="What --keep draws from too.")
+    ] = 0,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB",
+            help="With --quantizer: tensors whose names match only; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB",
+            help="With --quantizer: not tensors whose names match; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    any_rank: Annotated[
+        bool,
+        typer.Option(
+            "--any-rank",
+            help="With --quantizer: vectors too, not tensors of two dimensions and up.",
+        ),
+    ] = False,
+    lossy: Annotated[
+        bool,
+        typer.Option(
+            "--lossy",
+            help="With --quantizer: leave the exact tier out. The artifact says that it is lossy.",
+        ),
+    ] = False,
     parent: Annotated[
         str | None,
         typer.Option(
@@ -98,12 +151,26 @@ def pack(
       p2u pack model.safetensors model.p2u
       p2u pack model.safetensors model.p2u --base-bits 4.5 --set '*.bias=exact'
       p2u pack models/minilm minilm.p2u --sha256
+      p2u pack model.safetensors model.p2u --quantizer affine:4:group=32
+      p2u pack model.safetensors small.p2u --quantizer minifloat:S1E3M7 --keep 0.1 --seed 7 --lossy
       p2u pack v2.safetensors v2.p2u --parent v1.p2u
       p2u pack v3.safetensors v3.p2u --parent v2.p2u --with v1.p2u
     """  # noqa: D301 - the parser folds paragraphs that do not begin with \b
     names = None if tiers is None else options.names(tiers, "--tiers")
     overrides = options.overrides(settings)
     import p2uformat
+
+    # What is not usual is checked, and without a quantizer refused, by the library.
+    policy = p2uformat.Policy(
+        matrices=not any_rank,
+        only=tuple(only or ("*",)),
+        skip=tuple(skip or ()),
+        keep=keep,
+        seed=seed,
+        client=client,
+        round=round_,
+    )
+    asked = quantizer is not None or policy != p2uformat.Policy()
 
     with progress.shown() as callback:
         summary = p2uformat.pack(
@@ -112,6 +179,9 @@ def pack(
             tiers=names,
             base_bits=base_bits,
             overrides=overrides or None,
+            quantizer=quantizer,
+            policy=policy if asked else None,
+            lossy=lossy,
             parent=parent,
             parents=parents or (),
             self_contained=self_contained,

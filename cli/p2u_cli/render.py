@@ -38,7 +38,29 @@ def summary_facts(summary: "Summary") -> list[tuple[str, str]]:
         ("weights", f"{summary.parameters:,}, of which {summary.quantized_parameters:,} quantized"),
         ("source", f"{summary.source_bytes:,} bytes"),
         *([("needs", escape(summary.parent))] if summary.parent else []),
+        *([("exact", "no: lossy, the source is not to be had from it")] if summary.lossy else []),
+        *_policy_facts(summary),
     ]
+
+
+def _policy_facts(summary: "Summary") -> list[tuple[str, str]]:
+    """Say which tensors were chosen for a quantizer, if one chose."""
+    if summary.policy is None:
+        return []
+    policy = summary.policy
+    what = "matrices" if policy["matrices"] else "tensors"
+    globs = [f"only {glob}" for glob in _listed(policy["only"]) if glob != "*"]
+    globs += [f"not {glob}" for glob in _listed(policy["skip"])]
+    text = ", ".join([what, *map(escape, globs)])
+    keep = policy["keep"]
+    if isinstance(keep, int) and keep:
+        numbers = ", ".join(f"{key} {policy[key]}" for key in ("seed", "client", "round"))
+        text += f"; {keep / 10_000:g} % kept, by {escape(str(policy['generator']))} of {numbers}"
+    return [("policy", text)]
+
+
+def _listed(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
 
 
 def metadata_facts(metadata: dict[str, str]) -> list[tuple[str, str]]:
@@ -96,7 +118,13 @@ def _tier_row(tier: "TierSummary", held: int, source: int) -> list[str]:
 def tensor_table(tensors: Sequence["TensorInfo"], tiers: Sequence[str]) -> str:
     """Return a row per tensor: its form, its stored bytes in each tier, its error at the base."""
     headings = ["tensor", "dtype", "shape", "bytes", *map(escape, tiers), "RMS error"]
-    return aligned(headings, [tensor_row(tensor) for tensor in tensors], left=3, width=width())
+    rows = [tensor_row(tensor) for tensor in tensors]
+    if not any(":" in tensor.quantizer for tensor in tensors):
+        return aligned(headings, rows, left=3, width=width())
+    # Beside the ladder there is only one way; of others it is worth saying which.
+    rows = [[*row[:3], escape(t.quantizer), *row[3:]] for row, t in zip(rows, tensors, strict=True)]
+    headings.insert(3, "quantizer")
+    return aligned(headings, rows, left=4, width=width())
 
 
 def tensor_row(tensor: "TensorInfo", *, raw: bool = False) -> list[str]:

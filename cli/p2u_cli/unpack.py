@@ -26,7 +26,8 @@ def unpack(
         str | None,
         typer.Option(
             metavar="T",
-            help="The tier to rebuild. Default: exact, the source bit for bit.",
+            help="The tier to rebuild. Default: exact, the source bit for bit; of a lossy "
+            "artifact what it has.",
             show_default=False,
         ),
     ] = None,

@@ -18,11 +18,13 @@ from p2uformat.artifact.contents import Contents
 from p2uformat.artifact.diff import checked_contents
 from p2uformat.artifact.open import Artifact
 from p2uformat.artifact.open import open as open_artifact
+from p2uformat.artifact.quantized import is_quantized, parameters_of
 from p2uformat.artifact.types import Progress, TensorInfo
 from p2uformat.chunk import Codec
 from p2uformat.codec.frame import Frame, parse_frame
 from p2uformat.container import StoredChunk, stored_chunks
 from p2uformat.parallel import ordered_map, worker_count
+from p2uformat.quant.fit import layer_sections
 from p2uformat.reading import Piece
 
 __all__ = ["anatomy"]
@@ -31,6 +33,7 @@ Callback = Callable[[Progress], None]
 _Kinds = Counter[str]
 
 # Streams 1 to 4 of a chunk of base layers; behind them are those of the classes (SPEC.md, 7.3).
+_CODE_STREAMS: Final = ("scales", "zero points", "codes")  # of quantizers without a ladder
 _CLASS_STREAMS: Final = ("steps", "classes", "outlier indices", "outlier values")
 # Codecs from here on need a parent's layer; their frame is that of sections (SPEC.md, 16).
 _FIRST_DIFFERENCE: Final = 16
@@ -46,6 +49,10 @@ _ORDER: Final = (
     "exponents",
     "planes",
     "bits",
+    "scales",
+    "zero points",
+    "codes",
+    "residuals",
     "differences",
     "exact tensors",
     "files",
@@ -167,9 +174,21 @@ class _Dissection:
         stored = user.stored
         if isinstance(stored, StoredFile) or stored.record.quantizer == "opaque":
             return Counter({_whole(stored): length})
+        if is_quantized(stored):
+            return self._raw_codes(stored, user, length)
         if user.layer == 0:
             return self._raw_base(stored, user.block)
         return Counter({"bits" if user.layer == self._contents.reader.exact else "digits": length})
+
+    def _raw_codes(self, stored: StoredTensor, user: _User, length: int) -> _Kinds:
+        if user.layer:
+            return Counter(residuals=length)
+        payload = self._contents.reader.payload(stored, 0, user.block)
+        place = stored.geometry.block_range(user.block)
+        form = parameters_of(stored.record).quantizer
+        parts = layer_sections(form, stored.record.shape, *place, payload)
+        names = _CODE_STREAMS[-len(parts) :]
+        return Counter({name: len(part) for name, part in zip(names, parts, strict=True)})
 
     def _raw_base(self, stored: StoredTensor, block: int) -> _Kinds:
         """Return the kinds of a base layer as it stands in SPEC.md, 6.1."""
@@ -197,6 +216,10 @@ class _Dissection:
             return "differences"
         if isinstance(user.stored, StoredFile) or user.stored.record.quantizer == "opaque":
             return _whole(user.stored)
+        if is_quantized(user.stored):
+            if user.layer or streams > len(_CODE_STREAMS) + 1:
+                return "residuals" if user.layer else "codes"
+            return _CODE_STREAMS[number - streams]
         if user.layer == 0:
             named = codec == Codec.CLASSES and number <= len(_CLASS_STREAMS)
             return _CLASS_STREAMS[number - 1] if named else "symbols"

@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from typing import Final
 
 from p2uformat.artifact.contents import Contents, Path
-from p2uformat.artifact.options import Policy
+from p2uformat.artifact.options import PackOptions
 from p2uformat.artifact.parent import Parent
 from p2uformat.errors import InvalidArgument
 
@@ -83,7 +83,7 @@ def ladder_names(tiers: Sequence[str] | str | None, parent: Parent | None) -> Se
     return _USUAL if parent is None else [tier.name for tier in parent.tiers]
 
 
-def check_tiers(policy: Policy, parent: Parent | None) -> None:
+def check_tiers(policy: PackOptions, parent: Parent | None) -> None:
     """Refuse other tiers than those of a parent that layers are to be differed from.
 
     Raises
@@ -91,7 +91,10 @@ def check_tiers(policy: Policy, parent: Parent | None) -> None:
     InvalidArgument
         If there are such.
     """
-    if parent is None or not parent.differ or policy.tiers == parent.tiers:
+    if parent is None or not parent.differ:
+        return
+    same = policy.features == parent.contents.container.content.features
+    if same and policy.tiers == parent.tiers:
         return
     theirs = ",".join(tier.name for tier in parent.tiers)
     raise InvalidArgument(

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from p2uformat.artifact.catalog import StoredFile, StoredTensor
 from p2uformat.artifact.contents import Contents
+from p2uformat.artifact.quantized import is_lossy, is_quantized, near_words, parameters_of
+from p2uformat.artifact.read import stored_tiers
 from p2uformat.artifact.summary import bound
 from p2uformat.artifact.types import Damage
 from p2uformat.digest import digest_of
@@ -19,7 +21,10 @@ from p2uformat.errors import CorruptData, DigestMismatch, Incomplete, Malformed,
 from p2uformat.floats import FORMATS
 from p2uformat.kernels import Buffer, kernels
 from p2uformat.manifest import BitplaneParameters
+from p2uformat.quant.binary64 import SourceValues, scaled_value, source_values
+from p2uformat.quant.fit import Distances
 from p2uformat.quant.layers import BaseLayer
+from p2uformat.quant.ulp import from_residual
 
 __all__ = ["BlockCheck", "BlockResult", "Finding", "Stage"]
 
@@ -87,6 +92,8 @@ class BlockCheck:
         if isinstance(stored, StoredTensor) and stored.record.quantizer == "bitplane":
             payloads = self._payloads(result, stored, block)
             self._check_ladder(result, stored, block, payloads)
+        elif is_quantized(stored):
+            self._check_quantized(result, stored, block)
         else:
             self._check_whole(result, stored, block)
         return result
@@ -104,7 +111,7 @@ class BlockCheck:
     def _payloads(self, result: BlockResult, stored: StoredTensor, block: int) -> list[Parts]:
         """Return the payloads of all layers in scope, in parts; None for those not here."""
         payloads: list[Parts] = []
-        for layer in range(min(self._last + 1, stored.record.layers)):
+        for layer in stored_tiers(stored, self._last):
             try:
                 parts = self._reader.parts(stored, layer, block)
             except P2UError as error:
@@ -114,6 +121,42 @@ class BlockCheck:
                 self._compare(result, Stage.LAYER, stored, layer, block, *parts)
                 payloads.append(parts)
         return payloads
+
+    def _check_quantized(self, result: BlockResult, stored: StoredTensor, block: int) -> None:
+        """Check a block of codes, and with the residual the weights themselves."""
+        layers = self._payloads(result, stored, block)
+        codes, rest = layers[0], layers[1] if len(layers) > 1 else None
+        lossy = is_lossy(stored)
+        if codes is None:
+            return
+        try:
+            with self._reader.located(stored, 0, block):
+                near = words = near_words(stored, block, _joined(codes))
+            if rest is None and not lossy:
+                return
+            if rest is not None:
+                with self._reader.located(stored, 1, block):
+                    words = from_residual(FORMATS[stored.record.dtype], _joined(rest), near)
+        except P2UError as error:
+            self._note(result, Stage.DECODE, error)
+            return
+        result.data = words.view(np.uint8).data
+        self._compare(result, Stage.BLOCK, stored, None, block, result.data)
+        # Of a lossy artifact the bound is what its maker says.
+        if not lossy:
+            self._check_distance(result, stored, block, near, words)
+
+    def _check_distance(
+        self, result: BlockResult, stored: StoredTensor, block: int, near: Words, words: Words
+    ) -> None:
+        source = SourceValues(FORMATS[stored.record.dtype], words)
+        largest = Distances.of(source, source_values(source.fmt, near)).largest
+        most = scaled_value(parameters_of(stored.record).figures.bound)
+        if not largest <= most:
+            got = f"an error of {largest}"
+            error = Malformed(got, expected=f"an error of at most {most}", got=got)
+            self._locate(error, stored, 0, block)
+            result.findings.append(Finding(Stage.BOUND, Damage.of(error, "chunk")))
 
     def _check_ladder(
         self, result: BlockResult, stored: StoredTensor, block: int, payloads: list[Parts]

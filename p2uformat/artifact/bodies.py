@@ -19,6 +19,7 @@ from p2uformat.chunk import (
 )
 from p2uformat.digest import digest, digest_of
 from p2uformat.quant.bitplane import BlockLayers
+from p2uformat.quant.fit import Distances
 from p2uformat.quant.layers import BaseLayer
 
 __all__ = [
@@ -50,6 +51,8 @@ class Form(Enum):
     WHOLE = "whole"  # the bytes of a block
     TEXT = "text"  # the same, with repeats that are worth finding
     DIFFERENCE = "difference"
+    CODES = "codes"  # of a quantizer without a ladder, in sections
+    RESIDUAL = "residual"  # what turns these into the source
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Bucket:
     form : Form
         What is stored.
     detail : int
-        Planes of the tensor, bytes of an element, or the codec of differences.
+        Planes of the tensor, bytes of an element, sections, or the codec of differences.
     """
 
     tier: int
@@ -116,12 +119,18 @@ class EncodedBlock:
         Its part of the tensor's statistics.
     weight : int
         How much it adds to a group: weights, or bytes of what travels whole.
+    rebuilt : bytes or None
+        Digest of what a lossy artifact gives back for it, which is its block digest there.
+    distances : Distances or None
+        How far a quantizer without a ladder is off.
     """
 
     digests: tuple[bytes, ...]
     bodies: tuple[Body | OwnChunk | Shared, ...]
     sums: TensorSums | None
     weight: int
+    rebuilt: bytes | None = None
+    distances: Distances | None = None
 
     @property
     def grouped(self) -> bool:
@@ -204,11 +213,21 @@ def _base(_: int, members: Sequence[tuple[BaseLayer, int]]) -> Encoded:
     return Codec.CLASSES, encode_classes(*zip(*members, strict=True))
 
 
+def _codes(_: int, members: Sequence[Sequence[bytes]]) -> Encoded:
+    chunk = encode_sections(members)
+    whole = b"".join(members[0])
+    if len(members) == 1 and len(whole) <= len(chunk):
+        return Codec.RAW, whole
+    return Codec.SECTIONS, chunk
+
+
 _ENCODERS: Final[dict[Form, Callable[..., Encoded]]] = {
     Form.BASE: _base,
     Form.DIGITS: lambda _, members: encode_raw_or_sections(members),
     Form.EXACT: lambda _, members: (Codec.SECTIONS, encode_sections(members)),
     Form.WHOLE: encode_planes,
     Form.TEXT: lambda _, members: encode_text(members),
+    Form.CODES: _codes,
+    Form.RESIDUAL: encode_planes,
     Form.DIFFERENCE: lambda codec, members: (codec, encode_differences(codec, members)),
 }

@@ -10,6 +10,7 @@ from p2uformat.artifact.ahead import expecting
 from p2uformat.artifact.blockcheck import BlockCheck, BlockResult, Finding, Stage
 from p2uformat.artifact.catalog import StoredFile, StoredTensor
 from p2uformat.artifact.contents import Contents
+from p2uformat.artifact.quantized import is_lossy
 from p2uformat.artifact.source import matching_tensor, read_head
 from p2uformat.artifact.types import Damage
 from p2uformat.digest import Hasher
@@ -155,9 +156,10 @@ class DeepCheck:
             error.region = error.region or "file"
             self._findings.append(Finding(Stage.FILE, Damage.of(error, "file")))
         else:
-            if all(stored.record.layer_tier(0) <= self._last for stored in tensors):
-                return tensors
-            file.whole = False  # what is above the last tier is not looked at
+            above = any(stored.record.layer_tier(0) > self._last for stored in tensors)
+            # What is above the last tier is not looked at; what is lossy is not what the file was.
+            file.whole = file.whole and not above and not any(map(is_lossy, tensors))
+            return [] if above else tensors
         return []
 
     def _check_bounds(self, stored: StoredTensor, step: int) -> None:

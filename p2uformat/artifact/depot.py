@@ -17,6 +17,7 @@ from p2uformat.digest import to_text
 from p2uformat.errors import InvalidArgument, NotFound, P2UError, ParentRequired
 from p2uformat.manifest import (
     ContentPage,
+    ContentRoot,
     EncodingPage,
     Manifest,
     ParentRef,
@@ -36,11 +37,35 @@ from p2uformat.stored.offer import Known, Offer, OfferedChunk
 from p2uformat.stored.place import StoredPlace
 from p2uformat.stored.publish import Published, publish
 
-__all__ = ["Depot", "chunks_of", "pages_of", "sketch_of"]
+__all__ = ["Depot", "RootExtras", "chunks_of", "pages_of", "sketch_of"]
 
 _MOST_ALIKE: Final = 4
 Pages = Sequence[tuple[ContentPage, EncodingPage]]
 Read = Callable[[OfferedChunk], bytes | memoryview | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RootExtras:
+    """What a content root says beside its tiers and pages.
+
+    Parameters
+    ----------
+    ext : mapping, optional
+        Additions.
+    features : frozenset of str
+        What a reader of it must know.
+    policy : mapping, optional
+        Of the quantizer.
+    """
+
+    ext: Mapping[str, object] | None = None
+    features: frozenset[str] = frozenset()
+    policy: Mapping[str, object] | None = None
+
+    @classmethod
+    def of(cls, root: ContentRoot) -> RootExtras:
+        """Return what a root says."""
+        return cls(root.ext, root.features, root.policy)
 
 
 @dataclass(slots=True)
@@ -151,7 +176,7 @@ class Depot:
         read: Read,
         *,
         parent: ParentRef | None,
-        ext: Mapping[str, object] | None = None,
+        extra: RootExtras | None = None,
         near: Sequence[Contents] = (),
         last_tier: int | None = None,
         after: int | None = None,
@@ -170,8 +195,8 @@ class Depot:
             Returns the bytes of a chunk of these, or None if it is none of them.
         parent : ParentRef or None
             The artifact that it needs as it is.
-        ext : mapping, optional
-            Additions to the content root.
+        extra : RootExtras, optional
+            What else the content root says.
         near : sequence of Contents
             Artifacts outside of the store whose layers it may need.
         last_tier : int, optional
@@ -191,7 +216,15 @@ class Depot:
         known = KnownLayers([*(contents for _, contents in self.opened.values()), *near])
         shared = explicit(pages, known)
         needed = parent if any(needs_parent(page) for _, page in shared) else None
-        manifest = assemble(tiers, shared, needed, ext=ext)
+        extra = extra or RootExtras()
+        manifest = assemble(
+            tiers,
+            shared,
+            needed,
+            ext=extra.ext,
+            features=extra.features,
+            policy=extra.policy,
+        )
         offer = self._offer(manifest, known, read, mine, self._ancestors(needed, near), last_tier)
         return publish(
             self.objects,
@@ -260,7 +293,7 @@ class Depot:
             pages_of(contents),
             chunks_of(contents),
             parent=contents.container.encoding.parent,
-            ext=contents.container.content.ext,
+            extra=RootExtras.of(contents.container.content),
             near=() if contents.parent is None else (contents.parent,),
             named=False,
         )

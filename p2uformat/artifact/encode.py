@@ -23,9 +23,10 @@ from p2uformat.artifact.bodies import (
     placed_block,
     whole_block,
 )
-from p2uformat.artifact.options import Policy
+from p2uformat.artifact.options import PackOptions
 from p2uformat.artifact.parent import Parent
 from p2uformat.artifact.plan import ALONE, GROUP, BlockPlan, TensorPlan
+from p2uformat.artifact.quantized import encode_quantized
 from p2uformat.artifact.records import tensor_records
 from p2uformat.artifact.spool import Spools
 from p2uformat.artifact.statistics import TensorSums
@@ -44,6 +45,7 @@ from p2uformat.manifest import (
 )
 from p2uformat.parallel import ordered_map
 from p2uformat.quant.bitplane import BlockSpec
+from p2uformat.quant.fit import Distances
 from p2uformat.quant.ladder import Ladder
 from p2uformat.wire import encode as encode_value
 
@@ -85,7 +87,7 @@ class Encoder:
 
     Parameters
     ----------
-    policy : Policy
+    policy : PackOptions
         The ladder.
     spools : Spools
         Where chunks go.
@@ -96,7 +98,7 @@ class Encoder:
     """
 
     def __init__(
-        self, policy: Policy, spools: Spools, threads: int, parent: Parent | None = None
+        self, policy: PackOptions, spools: Spools, threads: int, parent: Parent | None = None
     ) -> None:
         self.pages: list[tuple[ContentPage, EncodingPage]] = []
         self.lengths: list[int] = []  # of all records, encoded
@@ -149,17 +151,22 @@ class Encoder:
 
     def _tensor(self, plan: TensorPlan, results: Iterator[EncodedBlock]) -> Iterator[int]:
         self._before(plan.name.encode(), len(plan.blocks))
-        places = []
+        places: list[Places] = []
         digests = []
         sums = TensorSums(len(self._policy.digits))
+        blocks = [block.digest for block in plan.blocks]
+        away = Distances()
         for block, done in zip(plan.blocks, islice(results, len(plan.blocks)), strict=True):
+            if done.rebuilt is not None:
+                blocks[len(places)] = done.rebuilt
+            if done.distances is not None:
+                away.add(done.distances)
             places.append(self._place(done, plan.kind))
             digests.append(done.digests)
             if done.sums is not None:
                 sums.add(done.sums)
             yield block.weights * plan.geometry.element_size
-        blocks = [block.digest for block in plan.blocks]
-        for record, first in tensor_records(plan, blocks, digests, sums, self._policy):
+        for record, first in tensor_records(plan, blocks, digests, sums, away, self._policy):
             self._add(record, places[first : first + record.block_count])
 
     def _inherit(self, plan: TensorPlan) -> int:
@@ -238,6 +245,9 @@ class Encoder:
         block = plan.blocks[number]
         # The blocks of a tensor with several records cannot wait: its pages may end between them.
         alone = len(plan.blocks) > MAX_RECORD_BLOCKS
+        if plan.fit is not None:
+            tiers = len(self._policy.tiers)
+            return encode_quantized(plan, block, data, tiers, self._parent, alone=alone)
         if plan.fmt is None:
             body = opaque_body(data, plan.geometry.element_size, 0)
             alone = alone or is_alone(data)

@@ -17,6 +17,7 @@ from p2uformat.artifact.contents import Contents, Path, placed
 from p2uformat.artifact.formats import DTypeLike, converted, float_format, target_format
 from p2uformat.artifact.load import allocate_all, given, load_blocks
 from p2uformat.artifact.needs import holds
+from p2uformat.artifact.quantized import is_quantized, parameters_of
 from p2uformat.artifact.rows import Rows, allocate, fitting, row_range
 from p2uformat.artifact.source import SourceFile, file_info, source_files, tensor_names
 from p2uformat.artifact.summary import Shares, max_errors, rms_errors, summarize
@@ -30,8 +31,11 @@ from p2uformat.errors import (
     TierNotFound,
 )
 from p2uformat.floats import FloatFormat
+from p2uformat.manifest import policy_from_value
 from p2uformat.parallel import for_each, worker_count
 from p2uformat.reading import Openable
+from p2uformat.quant.policy import Policy
+from p2uformat.quant.quantizer import describe
 from p2uformat.tensor import ELEMENT_SIZES
 from p2uformat.transport import Address, StorageOptions
 
@@ -157,7 +161,7 @@ class Artifact(Closing):
             name=name,
             dtype=record.dtype,
             shape=record.shape,
-            quantizer=record.quantizer,
+            quantizer=_quantizer_text(stored),
             blocks=stored.blocks,
             parameters=stored.geometry.elements,
             bytes=stored.geometry.elements * size,
@@ -226,6 +230,17 @@ class Artifact(Closing):
         except Incomplete as error:
             raise self._contents.incomplete(f"tensor {name!r}", number) from error
         return made
+
+    @property
+    def policy(self) -> Policy | None:
+        """Which tensors its quantizer was for; None if nothing says so.
+
+        Raises
+        ------
+        InvalidArgument
+            If its generator is one that this library does not know.
+        """
+        return policy_from_value(self._contents.container.content.policy)
 
     def tier_for(self, name: str, rows: Rows | None = None) -> str:
         """Return the tier at which a tensor, or some of its rows, is read by default.
@@ -395,6 +410,12 @@ class Artifact(Closing):
                 raise Malformed(f"expected {count} step exponents in {len(payload)} bytes")
             steps = np.frombuffer(payload, "<i2", count, 1)
         return int(steps.min()), int(steps.max())
+
+
+def _quantizer_text(stored: StoredTensor) -> str:
+    if is_quantized(stored):
+        return describe(parameters_of(stored.record).quantizer)
+    return stored.record.quantizer
 
 
 def candidates(parents: Parents, options: StorageOptions | None = None) -> list[Path | Contents]:

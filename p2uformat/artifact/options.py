@@ -11,9 +11,12 @@ from itertools import pairwise
 
 from p2uformat.errors import InvalidArgument
 from p2uformat.limits import MAX_DIGITS, MAX_TIERS
+from p2uformat.manifest import LOSSY, QUANTIZERS
 from p2uformat.manifest.parameters import TierSpec
+from p2uformat.quant.policy import Candidate, Policy
+from p2uformat.quant.quantizer import Quantizer, parse_quantizer
 
-__all__ = ["Policy", "TensorPolicy", "parse_policy"]
+__all__ = ["PackOptions", "TensorPolicy", "parse_policy", "quantizer_options"]
 
 _LOSSY = re.compile(r"q([1-9][0-9]?)")
 _BITS = (0.5, 8.5)  # what one symbol a weight can be made to cost
@@ -30,7 +33,7 @@ class TensorPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class PackOptions:
     """How all tensors are treated.
 
     Parameters
@@ -45,6 +48,10 @@ class Policy:
         Glob, what it sets, to what.
     sensitivity : mapping, callable or None
         Weight of a tensor's squared error.
+    quantizer : Affine, Minifloat or None
+        What quantizes instead of the ladder of bit planes.
+    policy : Policy or None
+        Which tensors it quantizes; given exactly with a quantizer.
     """
 
     tiers: tuple[TierSpec, ...]
@@ -52,6 +59,20 @@ class Policy:
     finest: int
     overrides: tuple[tuple[str, str, float], ...]
     sensitivity: Sensitivity
+    quantizer: Quantizer | None = None
+    policy: Policy | None = None
+
+    @property
+    def lossy(self) -> bool:
+        """Whether there is no exact tier."""
+        return self.tiers[-1].digits is not None
+
+    @property
+    def features(self) -> frozenset[str]:
+        """Features of the content root."""
+        if self.quantizer is None:
+            return frozenset()
+        return frozenset({QUANTIZERS, LOSSY} if self.lossy else {QUANTIZERS})
 
     @property
     def digits(self) -> tuple[int, ...]:
@@ -71,6 +92,30 @@ class Policy:
             else:
                 weight = value
         return TensorPolicy(exact, bits, weight)
+
+    def chosen(self, tensors: Sequence[Candidate]) -> frozenset[str]:
+        """Return the names of the tensors that the quantizer is for.
+
+        Parameters
+        ----------
+        tensors : sequence of Candidate
+            All tensors of floats.
+
+        Raises
+        ------
+        InvalidArgument
+            If the policy names none of them.
+        """
+        if self.policy is None:
+            return frozenset()
+        free = [tensor for tensor in tensors if not self.of(tensor.name).exact]
+        covered = [tensor.name for tensor in free if self.policy.covers(tensor)]
+        if not covered:
+            raise InvalidArgument(
+                f"the policy names none of {len(tensors)} float tensors",
+                hint="look at its globs, and at whether it is for matrices only",
+            )
+        return frozenset(covered) - self.policy.kept(free)
 
     def _sensitivity(self, name: str) -> float:
         given = self.sensitivity
@@ -100,7 +145,7 @@ def parse_policy(
     base_bits: float | None,
     overrides: Mapping[str, str] | None,
     sensitivity: Sensitivity,
-) -> Policy:
+) -> PackOptions:
     """Check the options of `pack`.
 
     Raises
@@ -119,13 +164,51 @@ def parse_policy(
         TierSpec(name, number - numbers[0]) for name, number in zip(names, numbers, strict=False)
     ]
     bits = float(numbers[0]) if base_bits is None else _budget(base_bits)
-    return Policy(
+    return PackOptions(
         (*specs, TierSpec("exact", None)),
         bits,
         numbers[-1],
         tuple(_override(glob, value) for glob, value in (overrides or {}).items()),
         sensitivity,
     )
+
+
+def quantizer_options(
+    quantizer: Quantizer | str,
+    policy: Policy | None,
+    tiers: Sequence[str] | str | None,
+    overrides: Mapping[str, str] | None,
+    *,
+    lossy: bool,
+) -> PackOptions:
+    """Check the options of `pack` with a quantizer of its own.
+
+    Raises
+    ------
+    InvalidArgument
+        If there is no such quantizer, or the tiers are not those that it has.
+
+    Examples
+    --------
+    >>> [t.name for t in quantizer_options("affine:4", None, None, None, lossy=False).tiers]
+    ['affine4', 'exact']
+    """
+    form = parse_quantizer(quantizer) if isinstance(quantizer, str) else quantizer
+    specs = [TierSpec(form.tier, 0)] + ([] if lossy else [TierSpec("exact", None)])
+    names = [spec.name for spec in specs]
+    asked = tiers.split(",") if isinstance(tiers, str) else tiers
+    if asked is not None and [name.strip() for name in asked] != names:
+        raise InvalidArgument(
+            f"the tiers {','.join(asked)} with such a quantizer",
+            hint=f"leave them out: they are {','.join(names)}",
+        )
+    set_ = tuple(_override(glob, value) for glob, value in (overrides or {}).items())
+    for glob, what, _ in set_:
+        if what != "exact":
+            raise InvalidArgument(
+                f"{glob!r} is set to {what}", hint="with a quantizer a tensor can be set exact only"
+            )
+    return PackOptions(tuple(specs), 8.0, 8, set_, None, form, policy or Policy())
 
 
 def _ladder(names: list[str]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from p2uformat.artifact.blobs import FileHasher, FilePlan, plan_file
 from p2uformat.artifact.contents import Path
 from p2uformat.artifact.encode import Encoder
 from p2uformat.artifact.open import Artifact, Parents, candidates
-from p2uformat.artifact.options import Policy, Sensitivity, parse_policy
+from p2uformat.artifact.options import PackOptions, Sensitivity, parse_policy, quantizer_options
 from p2uformat.artifact.outside import brought
 from p2uformat.artifact.parent import Parent
 from p2uformat.artifact.plan import (
@@ -28,13 +29,19 @@ from p2uformat.artifact.plan import (
     scan_block,
     segment_length,
 )
+from p2uformat.artifact.quantized import fit_tensors
 from p2uformat.artifact.spool import Spools
 from p2uformat.artifact.targets import target_for
 from p2uformat.artifact.types import Progress, Summary
 from p2uformat.digest import digest
+from p2uformat.errors import InvalidArgument
+from p2uformat.floats import FORMATS
 from p2uformat.ingest import Checkpoint
 from p2uformat.manifest import ContentPage, EncodingPage, paginate
 from p2uformat.parallel import MOST_ENCODERS, ordered_map, worker_count
+from p2uformat.quant.fit import TensorFit
+from p2uformat.quant.policy import Candidate, Policy
+from p2uformat.quant.quantizer import Quantizer
 from p2uformat.tensor import geometry
 from p2uformat.transport import StorageOptions
 
@@ -53,6 +60,9 @@ def pack(
     base_bits: float | None = None,
     overrides: Mapping[str, str] | None = None,
     sensitivity: Sensitivity = None,
+    quantizer: Quantizer | str | None = None,
+    policy: Policy | None = None,
+    lossy: bool = False,
     parent: Path | Artifact | None = None,
     parents: Parents = (),
     self_contained: bool = False,
@@ -84,6 +94,16 @@ def pack(
         Tensor name glob to ``exact``, ``bits:N`` or ``weight:X``; later ones win.
     sensitivity : mapping or callable, optional
         Weight of a tensor's squared error, by glob or by name; 1 where nothing is said.
+    quantizer : Affine, Minifloat or str, optional
+        What quantizes instead of the ladder: integers with scales, or small floats; or its name,
+        as `parse_quantizer` takes it. The tiers are then its own and ``exact``. Tensors that it
+        cannot hold, with NaN or with numbers that are too large for it, are kept exact.
+    policy : Policy, optional
+        Which tensors the quantizer is for, and which of these are kept exact; by default all
+        matrices. It is recorded in the artifact.
+    lossy : bool
+        Whether to leave the exact tier out: the source is then not to be had from the artifact,
+        which says so.
     parent : Artifact or path, optional
         An artifact of an earlier version. Its step exponents are kept where they still fit, what
         is unchanged stays there, and changed layers are stored as differences where that is
@@ -140,17 +160,26 @@ def pack(
         checkpoint = stack.enter_context(Checkpoint(source))
         others = candidates(parents, storage_options)
         nearest = () if parent is None else candidates(parent, storage_options)
-        above = target.above(checkpoint, nearest, others, tiers, differ=not self_contained)
-        policy = parse_policy(ladder_names(tiers, above), base_bits, overrides, sensitivity)
-        check_tiers(policy, above)
-        job = _Job(checkpoint, policy, workers, progress, above)
+        options = None
+        if quantizer is not None:
+            if base_bits is not None or sensitivity is not None:
+                raise InvalidArgument("a budget or a sensitivity with a quantizer")
+            options = quantizer_options(quantizer, policy, tiers, overrides, lossy=lossy)
+        elif policy is not None or lossy:
+            raise InvalidArgument("a policy, or no exact tier, without a quantizer")
+        names = tiers if options is None else [tier.name for tier in options.tiers]
+        above = target.above(checkpoint, nearest, others, names, differ=not self_contained)
+        if options is None:
+            options = parse_policy(ladder_names(tiers, above), base_bits, overrides, sensitivity)
+        check_tiers(options, above)
+        job = _Job(checkpoint, options, workers, progress, above)
         plans, files = job.plan(sha256=sha256)
-        spools = Spools(len(policy.tiers), target.path)
+        spools = Spools(len(options.tiers), target.path)
         stack.callback(spools.close)
-        encoder = Encoder(policy, spools, workers, above)
+        encoder = Encoder(options, spools, workers, above)
         pages = job.encode(plans, files, encoder)
         needed = above if encoder.needs_parent else None
-        return target.finish(policy.tiers, pages, spools, needed, workers, progress)
+        return target.finish(options, pages, spools, needed, workers, progress)
 
 
 class _Job:
@@ -159,7 +188,7 @@ class _Job:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        policy: Policy,
+        policy: PackOptions,
         threads: int,
         progress: ProgressCall,
         parent: Parent | None,
@@ -194,7 +223,7 @@ class _Job:
             block = BlockPlan(*plan.geometry.block_range(index), digest(data))
             grid = None
             if self._parent is not None:
-                if self._parent.unchanged(plan, index, block.digest):
+                if plan.fit is None and self._parent.unchanged(plan, index, block.digest):
                     block.unchanged = True
                     return plan, block
                 grid = self._parent.grid(plan, index) if plan.fmt is not None else None
@@ -223,6 +252,7 @@ class _Job:
             done += block.weights * plan.geometry.element_size
             self.note("plan", done, self._total)
         self._inherit(plans)
+        fit_tensors(plans)
         plan_budget(
             plans, self._policy, self._threads, lambda: self.note("plan", done, self._total)
         )
@@ -233,6 +263,8 @@ class _Job:
         if self._parent is None:
             return
         for plan in plans:
+            if plan.fit is not None:
+                continue
             plan.inherited = self._parent.same_tensor(plan)
             for index, block in enumerate(plan.blocks):
                 if plan.inherited:
@@ -247,20 +279,48 @@ class _Job:
         for _, tensor in self._tensors.values():
             cut = geometry(tensor.dtype, tensor.shape, tensor.nbytes)
             rule = self._policy.of(tensor.name)
-            fmt = formats_of(tensor.dtype, cut.elements, exact=rule.exact)
+            exact = rule.exact or self._policy.quantizer is not None
+            fmt = formats_of(tensor.dtype, cut.elements, exact=exact)
             shapes.append((tensor, cut, rule, fmt))
         weights = sum(cut.elements for _, cut, _, fmt in shapes if fmt is not None)
+        fits = self._fits()
         plans = []
         for tensor, cut, rule, fmt in shapes:
             segment = segment_length(cut.row, weights, cut.step)
             planes = planes_of(fmt, self._policy.finest) if fmt else 0
             plan = TensorPlan(
-                tensor.name, cut, fmt, segment, planes, rule.bits, rule.weight, rule.exact
+                tensor.name,
+                cut,
+                fmt,
+                segment,
+                planes,
+                rule.bits,
+                rule.weight,
+                rule.exact or self._policy.quantizer is not None,
+                fit=fits.get(tensor.name),
             )
             if self._parent is not None and fmt is not None:
                 self._parent.adopt(plan)
             plans.append(plan)
         return plans
+
+    def _fits(self) -> dict[str, TensorFit]:
+        """Return what a quantizer without a ladder is for."""
+        form = self._policy.quantizer
+        if form is None:
+            return {}
+        shapes = {
+            name: tensor.shape
+            for name, (_, tensor) in self._tensors.items()
+            if tensor.dtype in FORMATS
+        }
+        chosen = self._policy.chosen(
+            [Candidate(name, len(shape), math.prod(shape)) for name, shape in shapes.items()]
+        )
+        return {
+            name: TensorFit(form, FORMATS[self._tensors[name][1].dtype], shapes[name])
+            for name in chosen
+        }
 
     def _read(self, plan: TensorPlan, start: int, stop: int) -> bytes:
         member, tensor = self._tensors[plan.name]

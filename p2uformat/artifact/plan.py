@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from p2uformat.artifact.options import Policy
+from p2uformat.artifact.options import PackOptions
 from p2uformat.chunk import choose_cut, class_chunk_bytes
 from p2uformat.codec.rates import ONE_BIT, entropy
 from p2uformat.floats import FORMATS, FloatFormat
@@ -21,6 +21,7 @@ from p2uformat.kernels import kernels
 from p2uformat.manifest import TensorRecord
 from p2uformat.parallel import ordered_map
 from p2uformat.quant.bitplane import is_sparse
+from p2uformat.quant.fit import BlockScan, TensorFit
 from p2uformat.quant.planner import Plan, Segments, make_plan
 from p2uformat.quant.split import OUTLIER
 from p2uformat.tensor import Geometry
@@ -78,6 +79,7 @@ class BlockPlan:
     sample: Words | None = None
     steps: Steps | None = None
     unchanged: bool = False  # the parent's block of the same number
+    scan: BlockScan | None = None  # of a tensor with a quantizer of its own
 
     @property
     def weights(self) -> int:
@@ -103,10 +105,13 @@ class TensorPlan:
     exact: bool = False  # by the caller's wish
     blocks: list[BlockPlan] = field(default_factory=list)
     inherited: tuple[TensorRecord, ...] = ()  # where the parent has the same tensor
+    fit: TensorFit | None = None  # a quantizer other than the ladder of bit planes; without `fmt`
 
     @property
     def kind(self) -> tuple[object, ...]:
         """What tensors have in common whose equal layers may be stored once."""
+        if self.fit is not None:
+            return ("codes", self.geometry.element_size)
         if self.fmt is None:
             return ("whole", 0, self.geometry.element_size)
         return (self.fmt.name, self.planes)
@@ -171,6 +176,10 @@ def scan_block(
         Whether to keep the words for calibration.
     """
     fmt = tensor.fmt
+    if tensor.fit is not None:
+        block.scan = tensor.fit.scan(
+            block.start, block.stop, np.frombuffer(data, tensor.fit.fmt.word)
+        )
     if fmt is None:
         return block
     words = np.frombuffer(data, fmt.word)
@@ -233,7 +242,7 @@ def groups_of(sizes: Sequence[int]) -> Iterator[list[int]]:
 
 def plan_budget(
     tensors: Sequence[TensorPlan],
-    policy: Policy,
+    policy: PackOptions,
     threads: int,
     note: Callable[[], None] = lambda: None,
 ) -> None:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
 from p2uformat.artifact.contents import Contents, Path
-from p2uformat.artifact.depot import Depot, chunks_of, pages_of
+from p2uformat.artifact.depot import Depot, RootExtras, chunks_of, pages_of
 from p2uformat.artifact.open import Artifact, Parents, candidates
 from p2uformat.artifact.types import Progress
 from p2uformat.digest import to_text
@@ -195,7 +195,7 @@ def _push(
         pages_of(contents),
         chunks_of(contents),
         parent=container.encoding.parent,
-        ext=root.ext,
+        extra=RootExtras.of(root),
         near=() if contents.parent is None else (contents.parent,),
         last_tier=last,
         after=after,

@@ -21,6 +21,7 @@ from p2uformat.artifact.catalog import (
     parent_required,
 )
 from p2uformat.artifact.lineage import Lineage
+from p2uformat.artifact.quantized import fill_quantized, is_quantized
 from p2uformat.artifact.undo import block_layers, joined
 from p2uformat.chunk import DIFFERENCES
 from p2uformat.container import Container
@@ -95,8 +96,8 @@ class BlockReader:
 
     @property
     def exact(self) -> int:
-        """Number of the exact tier."""
-        return len(self._digits)
+        """Number of the last tier: the exact one, save in a lossy artifact."""
+        return len(self._container.content.tiers) - 1
 
     def owner(self, stored: Stored, layer: int, block: int) -> Owner:
         """Return where a layer really is: here, or where the artifact that shares it has it.
@@ -262,6 +263,9 @@ class BlockReader:
             Whether `out` is memory that was used before, though not lately.
         """
         source = FORMATS.get(stored.record.dtype)
+        if is_quantized(stored):
+            fill_quantized(self, stored, block, tier, target, out)
+            return
         if stored.record.quantizer == "bitplane":
             assert source is not None
             self._fill_ladder(stored, block, tier, source, target or source, out, warm=warm)
@@ -458,6 +462,6 @@ class BlockReader:
 
 def stored_tiers(stored: Stored, last_tier: int) -> list[int]:
     """Return the layers needed to rebuild at a tier; what travels whole has just one."""
-    if isinstance(stored, StoredTensor) and stored.record.quantizer == "bitplane":
-        return list(range(min(stored.record.layers, last_tier + 1)))
+    if isinstance(stored, StoredTensor) and stored.record.layer_digests:
+        return [n for n in range(stored.record.layers) if stored.record.layer_tier(n) <= last_tier]
     return [0]

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from p2uformat.artifact.options import Policy
+from p2uformat.artifact.options import PackOptions
 from p2uformat.artifact.plan import TensorPlan
+from p2uformat.artifact.quantized import final_parameters
 from p2uformat.artifact.statistics import TensorSums
 from p2uformat.limits import MAX_RECORD_BLOCKS
-from p2uformat.manifest import BitplaneParameters, OpaqueParameters, TensorRecord
+from p2uformat.manifest import (
+    AffineParameters,
+    BitplaneParameters,
+    OpaqueParameters,
+    QuantizedParameters,
+    TensorRecord,
+)
+from p2uformat.quant.fit import Distances
 
 __all__ = ["tensor_records"]
 
@@ -18,7 +26,8 @@ def tensor_records(
     blocks: list[bytes],
     digests: list[tuple[bytes, ...]],
     sums: TensorSums,
-    policy: Policy,
+    away: Distances,
+    policy: PackOptions,
 ) -> Iterator[tuple[TensorRecord, int]]:
     """Yield a tensor's records and the number of each one's first block.
 
@@ -32,25 +41,33 @@ def tensor_records(
         Digests of the layers of each block.
     sums : TensorSums
         What its parameters are computed from.
-    policy : Policy
+    away : Distances
+        The same of a quantizer without a ladder.
+    policy : PackOptions
         The ladder.
     """
     geometry = plan.geometry
-    parameters: OpaqueParameters | BitplaneParameters
-    if plan.fmt is None:
+    parameters: OpaqueParameters | BitplaneParameters | QuantizedParameters
+    quantizer = "opaque" if plan.fmt is None else "bitplane"
+    if plan.fit is not None:
+        parameters = final_parameters(plan, away, len(policy.tiers))
+        quantizer = "affine" if isinstance(parameters, AffineParameters) else "minifloat"
+    elif plan.fmt is None:
         parameters = OpaqueParameters(0, geometry.elements * geometry.element_size)
     else:
         parameters = sums.parameters(plan.segment, plan.planes, policy.digits)
     for first in range(0, max(len(blocks), 1), MAX_RECORD_BLOCKS):
         part = slice(first, first + MAX_RECORD_BLOCKS)
-        layers = () if plan.fmt is None else tuple(map(b"".join, zip(*digests[part], strict=True)))
+        layers = (
+            () if quantizer == "opaque" else tuple(map(b"".join, zip(*digests[part], strict=True)))
+        )
         yield (
             TensorRecord(
                 plan.name,
                 first,
                 geometry.dtype,
                 geometry.shape,
-                "opaque" if plan.fmt is None else "bitplane",
+                quantizer,
                 parameters,
                 b"".join(blocks[part]),
                 layers,

@@ -21,9 +21,10 @@ from p2uformat.artifact.catalog import StoredFile, StoredTensor, parent_required
 from p2uformat.artifact.contents import Contents, Path
 from p2uformat.artifact.encode import Encoder
 from p2uformat.artifact.open import Artifact, Parents, candidates
-from p2uformat.artifact.options import Policy
+from p2uformat.artifact.options import PackOptions
 from p2uformat.artifact.outside import written
 from p2uformat.artifact.plan import ALONE
+from p2uformat.artifact.quantized import is_quantized, stored_bodies
 from p2uformat.artifact.refresh import fresh_block, fresh_ladder
 from p2uformat.artifact.spool import Spools
 from p2uformat.artifact.types import Progress, Summary
@@ -35,6 +36,7 @@ from p2uformat.manifest import (
     BitplaneParameters,
     ContentPage,
     EncodingPage,
+    OpaqueParameters,
     Record,
     TensorRecord,
     assemble,
@@ -116,7 +118,13 @@ def squash(
         spools = Spools(len(contents.tiers), target)
         stack.callback(spools.close)
         root = contents.container.content
-        manifest = assemble(root.tiers, job.encode(spools, workers), ext=root.ext)
+        manifest = assemble(
+            root.tiers,
+            job.encode(spools, workers),
+            ext=root.ext,
+            features=root.features,
+            policy=root.policy,
+        )
         _compare(contents, digest(manifest.content_root))
         made = write_artifact(
             target,
@@ -185,7 +193,7 @@ class _Squash:
     def encode(self, spools: Spools, threads: int) -> list[tuple[ContentPage, EncodingPage]]:
         """Store every layer and return the pages, cut as they were."""
         tiers = self._contents.container.content.tiers
-        encoder = Encoder(Policy(tiers, 0.0, 0, (), None), spools, threads)
+        encoder = Encoder(PackOptions(tiers, 0.0, 0, (), None), spools, threads)
         total = sum(_weight(stored) for stored in self._contents.catalog.everything())
         done = 0
         reader = self._contents.reader
@@ -213,6 +221,8 @@ class _Squash:
             return ("file", record.tier, self._text)
         if isinstance(record.parameters, BitplaneParameters):
             return (record.dtype, record.parameters.planes)
+        if not isinstance(record.parameters, OpaqueParameters):
+            return ("codes", ELEMENT_SIZES[record.dtype])
         return ("whole", record.parameters.tier, ELEMENT_SIZES.get(record.dtype, 1))
 
     def _encode(self, job: _Job) -> EncodedBlock:
@@ -220,6 +230,8 @@ class _Squash:
         alone = stored.blocks > MAX_RECORD_BLOCKS
         if isinstance(stored, StoredTensor) and stored.record.quantizer == "bitplane":
             return self._ladder(stored, job.block, alone=alone)
+        if is_quantized(stored):
+            return self._quantized(stored, job.block, alone=alone)
         data = bytes(self._contents.reader.raw(stored, job.block))
         self._check(stored, 0, job.block, digest(data))
         text = isinstance(stored, StoredFile) and self._text
@@ -236,6 +248,16 @@ class _Squash:
         bodies = fresh_block(layers, stored, spec.planes)
         alone = alone or spec.weights >= ALONE
         return placed_block(digests, bodies, None, spec.weights, alone=alone)
+
+    def _quantized(self, stored: StoredTensor, block: int, *, alone: bool) -> EncodedBlock:
+        bodies = stored_bodies(self._contents.reader, stored, block)
+        digests = []
+        for layer in range(len(bodies)):
+            digests.append(digest(self._contents.reader.payload(stored, layer, block)))
+            self._check(stored, layer, block, digests[-1])
+        start, stop = stored.geometry.block_range(block)
+        alone = alone or stop - start >= ALONE
+        return placed_block(tuple(digests), bodies, None, stop - start, alone=alone)
 
     def _check(self, stored: StoredTensor | StoredFile, layer: int, block: int, got: bytes) -> None:
         expected = stored.digest(layer, block)

@@ -9,15 +9,16 @@ from typing import Final
 
 from p2uformat.artifact.ancestry import open_parent
 from p2uformat.artifact.contents import Contents, Path
-from p2uformat.artifact.depot import Depot
+from p2uformat.artifact.depot import Depot, RootExtras
 from p2uformat.artifact.open import Artifact
+from p2uformat.artifact.options import PackOptions
 from p2uformat.artifact.parent import Parent
 from p2uformat.artifact.spool import Spools
 from p2uformat.artifact.targets import Pages, ProgressCall, Target
 from p2uformat.artifact.types import Summary
 from p2uformat.digest import digest
 from p2uformat.ingest import Checkpoint
-from p2uformat.manifest import TierSpec
+from p2uformat.manifest import policy_to_value
 from p2uformat.store.index import sketch
 from p2uformat.store.versions import Version
 from p2uformat.stored.address import StoreAddress
@@ -79,7 +80,7 @@ class _StoreTarget(Target):
 
     def finish(
         self,
-        tiers: Sequence[TierSpec],
+        options: PackOptions,
         pages: Pages,
         spools: Spools,
         needed: Parent | None,
@@ -92,10 +93,11 @@ class _StoreTarget(Target):
             return spools.read(chunk.tier, chunk.id, chunk.length)
 
         published = self._depot.store(
-            tiers,
+            options.tiers,
             pages,
             read,
             parent=None if needed is None else needed.reference,
+            extra=RootExtras(features=options.features, policy=policy_to_value(options.policy)),
             near=() if needed is None else (needed.contents,),
             progress=progress,
         )

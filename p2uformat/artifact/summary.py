@@ -11,7 +11,9 @@ from p2uformat.artifact.catalog import SHARED, Catalog, StoredFile, StoredTensor
 from p2uformat.artifact.types import Summary, TierSummary
 from p2uformat.container import Container
 from p2uformat.digest import to_text
-from p2uformat.manifest import BitplaneParameters
+from p2uformat.manifest import BitplaneParameters, OpaqueParameters
+from p2uformat.manifest.records import Parameters
+from p2uformat.quant.binary64 import scaled_value
 
 __all__ = ["Shares", "bound", "max_errors", "relative_error", "rms_errors", "summarize"]
 
@@ -123,14 +125,15 @@ def summarize(
         tiers=_tiers(container, catalog, shares),
         complete=complete,
         parent=None if parent is None else to_text(parent.root),
+        lossy=content.lossy,
+        policy=content.policy,
     )
 
 
 def _tiers(container: Container, catalog: Catalog, shares: Shares) -> tuple[TierSummary, ...]:
     known = [
-        tensor.record.parameters
+        _tier_figures(tensor.record.parameters, len(container.tiers))
         for tensor in catalog.tensors.values()
-        if isinstance(tensor.record.parameters, BitplaneParameters)
     ]
     weights = container.content.totals.quantized
     return tuple(
@@ -139,19 +142,40 @@ def _tiers(container: Container, catalog: Catalog, shares: Shares) -> tuple[Tier
             bytes=_tier_bytes(container, shares, number),
             bits_per_weight=8 * shares.quantized[number] / weights if weights else 0.0,
             exact_bytes=round(shares.exact[number]),
-            max_error=max((bound(p.tiers[number].bound) for p in _at(known, number)), default=0.0),
+            max_error=max((figures.bound for figures in _at(known, number)), default=0.0),
             rms_error=relative_error(
-                (p.tiers[number].error for p in _at(known, number)),
-                (p.energy for p in _at(known, number)),
+                (figures.error for figures in _at(known, number)),
+                (figures.energy for figures in _at(known, number)),
             ),
         )
         for number, name in enumerate(container.tiers)
     )
 
 
-def _at(known: Sequence[BitplaneParameters], tier: int) -> list[BitplaneParameters]:
+@dataclass(frozen=True, slots=True)
+class _TierFigures:
+    """How far a tensor is off at one tier."""
+
+    bound: float
+    error: Scaled
+    energy: Scaled
+
+
+def _tier_figures(parameters: Parameters, tiers: int) -> list[_TierFigures]:
+    """Return the figures of a tensor for each tier at which it is not exact."""
+    if isinstance(parameters, OpaqueParameters):
+        return []
+    if isinstance(parameters, BitplaneParameters):
+        energy = parameters.energy
+        return [_TierFigures(bound(tier.bound), tier.error, energy) for tier in parameters.tiers]
+    figures = parameters.figures
+    own = _TierFigures(scaled_value(figures.bound), figures.error, figures.energy)
+    return [own] * (tiers if parameters.residual is None else parameters.residual)
+
+
+def _at(known: Sequence[list[_TierFigures]], tier: int) -> list[_TierFigures]:
     """Return those that have an error at this tier: none at the exact one."""
-    return [parameters for parameters in known if tier < len(parameters.tiers)]
+    return [figures[tier] for figures in known if tier < len(figures)]
 
 
 def _tier_bytes(container: Container, shares: Shares, tier: int) -> int:
@@ -162,16 +186,21 @@ def _tier_bytes(container: Container, shares: Shares, tier: int) -> int:
 
 def max_errors(stored: StoredTensor) -> tuple[float, ...]:
     """Return the error bound of a tensor at each tier; none for one that travels exactly."""
-    parameters = stored.record.parameters
-    if not isinstance(parameters, BitplaneParameters):
-        return ()
-    return (*(bound(tier.bound) for tier in parameters.tiers), 0.0)
+    return tuple(figures.bound for figures in _of(stored)) + _exact_end(stored)
 
 
 def rms_errors(stored: StoredTensor) -> tuple[float, ...]:
     """Return the relative error of a tensor at each tier; none for one that travels exactly."""
-    parameters = stored.record.parameters
-    if not isinstance(parameters, BitplaneParameters):
-        return ()
-    energy = [parameters.energy]
-    return (*(relative_error([tier.error], energy) for tier in parameters.tiers), 0.0)
+    errors = (relative_error([figures.error], [figures.energy]) for figures in _of(stored))
+    return tuple(errors) + _exact_end(stored)
+
+
+def _of(stored: StoredTensor) -> list[_TierFigures]:
+    return _tier_figures(stored.record.parameters, len(stored.container.tiers))
+
+
+def _exact_end(stored: StoredTensor) -> tuple[float, ...]:
+    """Return the errors at the tiers at which a tensor is exact, if it has others."""
+    tiers = len(stored.container.tiers)
+    found = len(_of(stored))
+    return (0.0,) * (tiers - found) if found else ()

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from p2uformat.artifact.ancestry import open_parent
 from p2uformat.artifact.contents import Contents, Path
 from p2uformat.artifact.open import Artifact
+from p2uformat.artifact.options import PackOptions
 from p2uformat.artifact.outside import written
 from p2uformat.artifact.parent import Parent
 from p2uformat.artifact.spool import Spools
@@ -18,7 +19,7 @@ from p2uformat.artifact.types import Progress, Summary
 from p2uformat.container.writer import write_artifact
 from p2uformat.errors import InvalidArgument
 from p2uformat.ingest import Checkpoint
-from p2uformat.manifest import ContentPage, EncodingPage, TierSpec, assemble
+from p2uformat.manifest import ContentPage, EncodingPage, assemble, policy_to_value
 from p2uformat.publishing import refuse_taken
 from p2uformat.transport import StorageOptions
 
@@ -51,7 +52,7 @@ class Target(ABC):
     @abstractmethod
     def finish(
         self,
-        tiers: Sequence[TierSpec],
+        options: PackOptions,
         pages: Pages,
         spools: Spools,
         needed: Parent | None,
@@ -114,7 +115,7 @@ class _FileTarget(Target):
 
     def finish(
         self,
-        tiers: Sequence[TierSpec],
+        options: PackOptions,
         pages: Pages,
         spools: Spools,
         needed: Parent | None,
@@ -122,10 +123,12 @@ class _FileTarget(Target):
         progress: ProgressCall,
     ) -> Summary:
         manifest = assemble(
-            tiers,
+            options.tiers,
             pages,
             None if needed is None else needed.reference,
             () if needed is None else needed.pages,
+            features=options.features,
+            policy=policy_to_value(options.policy),
         )
         made = write_artifact(
             self._path,

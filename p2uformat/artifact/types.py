@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from p2uformat.errors import CorruptData
@@ -75,6 +76,11 @@ class Summary:
         The tiers that are whole here.
     parent : str or None
         Content root of the artifact that this one is stored as differences from, and needs.
+    lossy : bool
+        Whether it has no exact tier: the source is not to be had from it.
+    policy : mapping or None
+        Which tensors a quantizer other than the ladder was for, as the content root has it; `keep`
+        is in millionths.
     """
 
     root: str
@@ -87,6 +93,8 @@ class Summary:
     tiers: tuple[TierSummary, ...]
     complete: tuple[str, ...]
     parent: str | None = None
+    lossy: bool = False
+    policy: Mapping[str, object] | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Return what becomes JSON."""
@@ -100,6 +108,8 @@ class Summary:
             "quantized_parameters": self.quantized_parameters,
             "complete": list(self.complete),
             "parent": self.parent,
+            "lossy": self.lossy,
+            "policy": None if self.policy is None else dict(self.policy),
             "tiers": [tier.to_dict() for tier in self.tiers],
         }
 
@@ -299,7 +309,8 @@ class TensorInfo:
     shape : tuple of int
         Its shape.
     quantizer : str
-        ``bitplane`` or ``opaque``.
+        ``bitplane`` or ``opaque``; or a quantizer with its numbers, as `parse_quantizer` takes
+        it, such as ``minifloat:S1E3M7``.
     blocks : int
         Blocks it is cut into.
     parameters : int

@@ -56,7 +56,8 @@ def unpack(
         The file to write. A folder if the artifact was made of more than one safetensors file at
         the top of its folder, or if this ends in a path separator; it may be there if it is empty.
     tier : str, optional
-        ``exact`` by default.
+        The last one by default: ``exact``, save in a lossy artifact, of which the reconstruction is
+        written and never called identical.
     tensors : str or sequence of str, optional
         Patterns as in a shell, case kept: only tensors whose names, as `Artifact.keys` has them,
         match one, and only files that hold some. All by default.
@@ -164,9 +165,11 @@ class _Unpacking:
 
     @property
     def _whole(self) -> bool:
-        """Whether everything is asked for, as it was."""
-        exact = self.pool.contents.reader.exact
-        return self.patterns is None and self.target is None and self.pool.tier == exact
+        """Whether everything is asked for, as it was, and that is to be had."""
+        contents = self.pool.contents
+        everything = self.patterns is None and self.target is None
+        last = self.pool.tier == contents.reader.exact
+        return everything and last and not contents.container.content.lossy
 
     def to_file(self, destination: str | os.PathLike[str], *, overwrite: bool) -> UnpackResult:
         """Write the one safetensors file."""

@@ -24,6 +24,8 @@ def attach(child: Container, parent: Container) -> None:
             raise Malformed(f"a parent of depth {theirs.depth} below a depth of {mine.depth}")
         if parent.content.tiers != child.content.tiers:
             raise Malformed("a parent with other tiers")
+        if parent.content.features != child.content.features:
+            raise Malformed("a parent with other features")
         known = {ref.digest: number for number, ref in enumerate(parent.content.pages)}
         child.pages = tuple(
             _inherited(child, page, parent, known) if page.inherited else page

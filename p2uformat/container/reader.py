@@ -309,7 +309,7 @@ class Container(Closing):
         try:
             data = self._checked(at, content.length, content.digest, "page")
             with _located("page", at):
-                parsed = ContentPage.parse(data, tiers=tiers)
+                parsed = ContentPage.parse(data, tiers=tiers, features=self.content.features)
         except DigestMismatch as error:
             damage.append(error)
         at += content.length

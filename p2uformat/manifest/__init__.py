@@ -19,11 +19,23 @@ from p2uformat.manifest.parameters import (
     OpaqueParameters,
     TierSpec,
 )
-from p2uformat.manifest.records import FileRecord, Record, TensorRecord
+from p2uformat.manifest.quantized import (
+    AffineParameters,
+    Figures,
+    MinifloatParameters,
+    QuantizedParameters,
+    policy_from_value,
+    policy_to_value,
+    quantized_parameters,
+)
+from p2uformat.manifest.records import LOSSY, QUANTIZERS, FileRecord, Record, TensorRecord
 from p2uformat.manifest.sequence import check_sequence
 
 __all__ = [
+    "LOSSY",
     "PAGE_TARGET",
+    "QUANTIZERS",
+    "AffineParameters",
     "BitplaneParameters",
     "BitplaneTier",
     "ChunkEntry",
@@ -33,11 +45,14 @@ __all__ = [
     "EncodingPage",
     "EncodingPageRef",
     "EncodingRoot",
+    "Figures",
     "FileRecord",
     "Manifest",
+    "MinifloatParameters",
     "OpaqueParameters",
     "PageRef",
     "ParentRef",
+    "QuantizedParameters",
     "Record",
     "RecordLayers",
     "TensorRecord",
@@ -48,5 +63,8 @@ __all__ = [
     "codecs_for",
     "page_bytes",
     "paginate",
+    "policy_from_value",
+    "policy_to_value",
+    "quantized_parameters",
     "starts_page",
 ]

@@ -11,6 +11,7 @@ from p2uformat.limits import MAX_PAGES
 from p2uformat.manifest.content import ContentPage, ContentRoot, PageRef
 from p2uformat.manifest.encoding import EncodingPage, EncodingPageRef, EncodingRoot, ParentRef
 from p2uformat.manifest.parameters import TierSpec
+from p2uformat.manifest.records import NO_FEATURES
 from p2uformat.manifest.sequence import totals_of
 
 __all__ = ["Manifest", "assemble"]
@@ -45,6 +46,8 @@ def assemble(
     parent: ParentRef | None = None,
     inherited: Container[bytes] = (),
     ext: Mapping[str, object] | None = None,
+    features: frozenset[str] = NO_FEATURES,
+    policy: Mapping[str, object] | None = None,
 ) -> Manifest:
     """Encode pages, and the roots over them.
 
@@ -60,6 +63,10 @@ def assemble(
         Digests of its content pages: a page that is one of them and has no chunks is left out.
     ext : mapping, optional
         Additions to the content root.
+    features : frozenset of str
+        What a reader of it must know.
+    policy : mapping, optional
+        What the root says of the policy.
 
     Raises
     ------
@@ -74,7 +81,8 @@ def assemble(
         for page, data in zip(pages, encoded, strict=True)
     )
     totals = totals_of([page[0] for page in pages])
-    content_root = ContentRoot(tuple(tiers), refs, totals, ext or {}).encode()
+    root = ContentRoot(tuple(tiers), refs, totals, ext or {}, features, policy)
+    content_root = root.encode()
     left_out = [
         not page[1].chunks and ref.digest in inherited
         for page, ref in zip(pages, refs, strict=True)

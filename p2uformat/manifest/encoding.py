@@ -137,6 +137,7 @@ _ANY: Final = frozenset({int(Codec.RAW), int(Codec.SECTIONS)})
 _OPAQUE: Final = _ANY | {int(Codec.PLANES), int(Codec.OPAQUE_DIFFERENCE)}
 _BASE: Final = _ANY | {int(Codec.CLASSES), int(Codec.BASE_DIFFERENCE)}
 _DIGITS: Final = _ANY | {int(Codec.DIGITS_DIFFERENCE)}
+_RESIDUAL: Final = _ANY | {int(Codec.PLANES)}
 _EXACT: Final = _ANY | {int(Codec.EXACT_DIFFERENCE)}
 
 
@@ -185,6 +186,8 @@ def codecs_for(record: Record, number: int) -> frozenset[int]:
     """Return the codecs of chunks that a layer of a record may lie in."""
     if isinstance(record, FileRecord) or record.quantizer == "opaque":
         return _OPAQUE
+    if record.quantizer != "bitplane":
+        return _RESIDUAL if number else _ANY
     if number == 0:
         return _BASE
     return _EXACT if number == record.layers - 1 else _DIGITS

@@ -23,6 +23,8 @@ __all__ = [
     "OpaqueParameters",
     "TierSpec",
     "parse_tiers",
+    "scaled_from_value",
+    "scaled_to_value",
 ]
 
 EXACT: Final = "exact"
@@ -67,9 +69,13 @@ class TierSpec:
         return cls(name, as_int(items[1], "tier digits", limit=MAX_DIGITS))
 
 
-def parse_tiers(value: object) -> tuple[TierSpec, ...]:
-    """Return the tiers of a content root, checked as a ladder."""
+def parse_tiers(value: object, *, lossy: bool = False) -> tuple[TierSpec, ...]:
+    """Return the tiers of a content root, checked as a ladder; a lossy one has a single rung."""
     tiers = tuple(TierSpec.from_value(item) for item in as_array(value, "tiers", limit=MAX_TIERS))
+    if lossy:
+        if [tier.digits for tier in tiers] != [0]:
+            raise Malformed("tiers: a lossy artifact has one, which is not exact")
+        return tiers
     if not tiers or tiers[-1].digits is not None:
         raise Malformed("tiers: the last one is not exact")
     digits = [-1 if tier.digits is None else tier.digits for tier in tiers[:-1]]

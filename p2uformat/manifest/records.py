@@ -18,16 +18,37 @@ from p2uformat.limits import (
     MAX_RECORD_BLOCKS,
 )
 from p2uformat.manifest.parameters import BitplaneParameters, OpaqueParameters
+from p2uformat.manifest.quantized import (
+    AffineParameters,
+    MinifloatParameters,
+    QuantizedParameters,
+    quantized_from_value,
+    source_format,
+)
 from p2uformat.tensor import ELEMENT_SIZES, Geometry, blob_geometry, geometry
 from p2uformat.wire import as_array, as_bytes, as_int, as_map, as_text
 
-__all__ = ["FileRecord", "Key", "Record", "TensorRecord", "record_from_value"]
+__all__ = [
+    "LOSSY",
+    "NO_FEATURES",
+    "QUANTIZERS",
+    "FileRecord",
+    "Key",
+    "Parameters",
+    "Record",
+    "TensorRecord",
+    "record_from_value",
+]
 
 TENSOR: Final = 0
 FILE: Final = 1
 LAYOUTS: Final = ("safetensors", "plain")
+LOSSY: Final = "lossy"  # features of a content root (SPEC.md, 8.1)
+QUANTIZERS: Final = "quantizers"
+NO_FEATURES: Final[frozenset[str]] = frozenset()
 
 Key = tuple[int, bytes, int]
+Parameters = BitplaneParameters | OpaqueParameters | QuantizedParameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +66,13 @@ class TensorRecord:
     shape : tuple of int
         The tensor's shape.
     quantizer : str
-        ``bitplane`` or ``opaque``.
-    parameters : BitplaneParameters or OpaqueParameters
+        ``bitplane``, ``affine``, ``minifloat`` or ``opaque``.
+    parameters : BitplaneParameters, AffineParameters, MinifloatParameters or OpaqueParameters
         Of the whole tensor.
     block_digests : bytes
         32 bytes per block.
     layer_digests : tuple of bytes
-        For bitplane one per tier, 32 bytes per block; empty for opaque.
+        One per layer, 32 bytes per block: for bitplane one per tier; empty for opaque.
     ext : mapping
         Additions, kept as they are.
     """
@@ -61,7 +82,7 @@ class TensorRecord:
     dtype: str
     shape: tuple[int, ...]
     quantizer: str
-    parameters: BitplaneParameters | OpaqueParameters
+    parameters: Parameters
     block_digests: bytes
     layer_digests: tuple[bytes, ...] = ()
     ext: Mapping[str, object] = field(default_factory=dict)
@@ -90,9 +111,13 @@ class TensorRecord:
 
     def layer_tier(self, layer: int) -> int:
         """Return the number of the tier that a layer belongs to."""
-        if isinstance(self.parameters, OpaqueParameters):
-            return self.parameters.tier
-        return layer
+        known = self.parameters
+        if isinstance(known, OpaqueParameters):
+            return known.tier
+        if isinstance(known, BitplaneParameters) or not layer:
+            return layer
+        assert known.residual is not None
+        return known.residual
 
     def layer_digest(self, layer: int, block: int) -> bytes:
         """Return the digest of one layer; `block` counts from the record's first block."""
@@ -131,7 +156,9 @@ class TensorRecord:
         ]
 
     @classmethod
-    def from_value(cls, value: object, *, tiers: int) -> Self:
+    def from_value(
+        cls, value: object, *, tiers: int, features: frozenset[str] = NO_FEATURES
+    ) -> Self:
         """Return the record that `value` describes, in an artifact of `tiers` tiers.
 
         Raises
@@ -141,15 +168,16 @@ class TensorRecord:
         """
         items = as_array(value, "tensor record", length=10)
         quantizer = as_text(items[5], "quantizer")
+        parameters = _parameters(quantizer, items[6], tiers, features)
         record = cls(
             as_text(items[1], "tensor name", limit=MAX_NAME_BYTES),
             as_int(items[2], "first block"),
             as_text(items[3], "dtype", limit=MAX_NAME_BYTES),
             _shape(items[4]),
             quantizer,
-            _parameters(quantizer, items[6], tiers),
+            parameters,
             as_bytes(items[7], "block digests"),
-            _layer_digests(items[8], tiers if quantizer == "bitplane" else 0),
+            _layer_digests(items[8], _layers(parameters, tiers)),
             as_map(items[9], "ext"),
         )
         _check_tensor(record)
@@ -163,14 +191,30 @@ def _shape(value: object) -> tuple[int, ...]:
     return shape
 
 
-def _parameters(quantizer: str, value: object, tiers: int) -> BitplaneParameters | OpaqueParameters:
+def _parameters(quantizer: str, value: object, tiers: int, features: frozenset[str]) -> Parameters:
     if quantizer == "opaque":
         return OpaqueParameters.from_value(value, tiers=tiers)
+    lossy = LOSSY in features
+    if QUANTIZERS in features:
+        found = quantized_from_value(quantizer, value, residual=None if lossy else tiers - 1)
+        if found is not None:
+            if tiers < 2 and not lossy:
+                raise Malformed("a quantized tensor in an artifact without a lossy tier")
+            return found
     if quantizer != "bitplane":
         raise UnsupportedFormat(f"unknown quantizer {quantizer[:40]!r}", hint="use a newer reader")
-    if tiers < 2:
-        raise Malformed("a bitplane tensor in an artifact without a lossy tier")
+    if tiers < 2 or lossy:
+        raise Malformed("a bitplane tensor in an artifact without tiers for it")
     return BitplaneParameters.from_value(value, lossy=tiers - 1)
+
+
+def _layers(parameters: Parameters, tiers: int) -> int:
+    """Return how many layers have digests of their own."""
+    if isinstance(parameters, OpaqueParameters):
+        return 0
+    if isinstance(parameters, BitplaneParameters):
+        return tiers
+    return 1 if parameters.residual is None else 2
 
 
 def _layer_digests(value: object, layers: int) -> tuple[bytes, ...]:
@@ -182,6 +226,9 @@ def _check_tensor(record: TensorRecord) -> None:
     parameters = record.parameters
     if isinstance(parameters, BitplaneParameters):
         _check_bitplane(record.dtype, parameters)
+    elif isinstance(parameters, AffineParameters | MinifloatParameters):
+        source_format(record.dtype)
+        parameters.check(record.shape)
     else:
         _check_opaque(record, parameters)
     cut = record.geometry
@@ -347,10 +394,12 @@ def _check_file(record: FileRecord) -> None:
 Record = TensorRecord | FileRecord
 
 
-def record_from_value(value: object, *, tiers: int) -> Record:
+def record_from_value(
+    value: object, *, tiers: int, features: frozenset[str] = NO_FEATURES
+) -> Record:
     """Return the record that `value` describes."""
     items = as_array(value, "record")
     kind = as_int(items[0] if items else None, "record kind", high=FILE)
     if kind == TENSOR:
-        return TensorRecord.from_value(value, tiers=tiers)
+        return TensorRecord.from_value(value, tiers=tiers, features=features)
     return FileRecord.from_value(value, tiers=tiers)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from p2uformat.errors import LimitExceeded, Malformed
 from p2uformat.limits import MAX_FILES
 from p2uformat.manifest.content import ContentPage, ContentRoot, Totals
-from p2uformat.manifest.parameters import BitplaneParameters
+from p2uformat.manifest.parameters import OpaqueParameters
 from p2uformat.manifest.records import FileRecord, Record, TensorRecord
 
 __all__ = ["check_paths", "check_sequence", "totals_of"]
@@ -124,6 +124,6 @@ def totals_of(pages: Sequence[ContentPage]) -> Totals:
                 continue
             elements = record.geometry.elements
             parameters += elements
-            if isinstance(record.parameters, BitplaneParameters):
+            if not isinstance(record.parameters, OpaqueParameters):
                 quantized += elements
     return Totals(parameters, quantized, size)

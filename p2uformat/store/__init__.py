@@ -1,1 +1,1 @@
-"""Stores: many artifacts in one place, as keys and bytes (SPEC.md, 19)."""
+"""Stores: many artifacts in one place, as keys and bytes (SPEC.md, 20)."""

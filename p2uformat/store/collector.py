@@ -1,4 +1,4 @@
-"""Collection: what nobody needs is condemned, and after a time of grace deleted (SPEC.md, 19.4)."""
+"""Collection: what nobody needs is condemned, and after a time of grace deleted (SPEC.md, 20.4)."""
 
 from __future__ import annotations
 

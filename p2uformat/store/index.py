@@ -1,4 +1,4 @@
-"""The index: which artifacts are alike. Nothing depends on it (SPEC.md, 19.5)."""
+"""The index: which artifacts are alike. Nothing depends on it (SPEC.md, 20.5)."""
 
 from __future__ import annotations
 

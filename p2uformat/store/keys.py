@@ -1,4 +1,4 @@
-"""Keys of the objects of a store (SPEC.md, 19)."""
+"""Keys of the objects of a store (SPEC.md, 20)."""
 
 from __future__ import annotations
 

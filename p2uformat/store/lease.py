@@ -1,4 +1,4 @@
-"""A writer's lease: what it relies on stays, until it has named what it wrote (SPEC.md, 19.4)."""
+"""A writer's lease: what it relies on stays, until it has named what it wrote (SPEC.md, 20.4)."""
 
 from __future__ import annotations
 

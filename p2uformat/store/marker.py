@@ -1,4 +1,4 @@
-"""The object that makes a place a store (SPEC.md, 19)."""
+"""The object that makes a place a store (SPEC.md, 20)."""
 
 from __future__ import annotations
 

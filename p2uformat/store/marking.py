@@ -1,4 +1,4 @@
-"""What lives in a store (SPEC.md, 19.4)."""
+"""What lives in a store (SPEC.md, 20.4)."""
 
 from __future__ import annotations
 

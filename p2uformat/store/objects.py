@@ -1,4 +1,4 @@
-"""What a store needs of the place where its objects lie (SPEC.md, 19)."""
+"""What a store needs of the place where its objects lie (SPEC.md, 20)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packs: chunks of one tier in one object, with a trailer that names them (SPEC.md, 19.1)."""
+"""Packs: chunks of one tier in one object, with a trailer that names them (SPEC.md, 20.1)."""
 
 from __future__ import annotations
 

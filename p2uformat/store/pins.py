@@ -1,4 +1,4 @@
-"""Pins and their ends, and what is condemned (SPEC.md, 19.4): values, no protocol."""
+"""Pins and their ends, and what is condemned (SPEC.md, 20.4): values, no protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records: where the bytes of an artifact lie (SPEC.md, 19.2)."""
+"""Records: where the bytes of an artifact lie (SPEC.md, 20.2)."""
 
 from __future__ import annotations
 

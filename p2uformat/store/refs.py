@@ -1,4 +1,4 @@
-"""Refs: versions of names, and removals (SPEC.md, 19.3)."""
+"""Refs: versions of names, and removals (SPEC.md, 20.3)."""
 
 from __future__ import annotations
 

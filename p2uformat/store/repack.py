@@ -1,4 +1,4 @@
-"""Packs of which much is dead: what lives moves to new ones (SPEC.md, 19.4)."""
+"""Packs of which much is dead: what lives moves to new ones (SPEC.md, 20.4)."""
 
 from __future__ import annotations
 

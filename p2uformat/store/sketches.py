@@ -1,4 +1,4 @@
-"""The index in a store: read, added to, and put together now and then (SPEC.md, 19.5)."""
+"""The index in a store: read, added to, and put together now and then (SPEC.md, 20.5)."""
 
 from __future__ import annotations
 

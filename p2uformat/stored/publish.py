@@ -1,4 +1,4 @@
-"""Writing an artifact into a store: packs, bundle, record, ref, in this order (SPEC.md, 19.4)."""
+"""Writing an artifact into a store: packs, bundle, record, ref, in this order (SPEC.md, 20.4)."""
 
 from __future__ import annotations
 

@@ -33,6 +33,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import difference
+from coded import Coded
 from ladder import SIZES
 from source import File, Quantized, Tensor, block_sizes, tensor_blocks
 from wire import Value, digest, pack, zstd_frame
@@ -85,7 +86,14 @@ class Recipe:
     dense: bool = True
     inherited: Sequence[int] = ()  # numbers of pages
     partial: Callable[[int, int], bool] | None = None  # of tier and table entry
+    features: Sequence[str] = ()
+    policy: dict[str, Value] | None = None
     hooks: dict[str, Hook] = field(default_factory=dict)
+
+    @property
+    def lossy(self) -> bool:
+        """Whether no tier is exact."""
+        return "lossy" in self.features
 
     @property
     def digits(self) -> list[int]:
@@ -116,6 +124,11 @@ class Build:
             tensor.name: Quantized(tensor, recipe.digits)
             for tensor in recipe.tensors
             if tensor.ladder is not None
+        }
+        self.coded = {
+            tensor.name: Coded(tensor.dtype, tensor.shape, tensor.words(), tensor.codes)
+            for tensor in recipe.tensors
+            if tensor.codes is not None
         }
         self.payloads: dict[Key, bytes] = {}
         self.block_digests: dict[str, list[bytes]] = {}
@@ -158,18 +171,25 @@ class Build:
         for number, block in enumerate(blocks):
             if name in self.quantized:
                 layers = list(enumerate(self.quantized[name].blocks[number].payloads()))
+            elif name in self.coded:
+                made = self.coded[name].layers(lossy=self.recipe.lossy)
+                layers = list(zip(self.item_tiers(item), made, strict=True))
             else:
                 layers = [(item.tier, block)]
             for tier, payload in layers:
                 key = (name, tier, number)
                 self.payloads[key] = self.hook("payload", payload, key)
-            if name not in self.quantized:
+            if name in self.coded and self.recipe.lossy:
+                self.block_digests[name][number] = digest(self.coded[name].data())
+            elif name not in self.quantized and name not in self.coded:
                 payload = self.payloads[name, item.tier, number]
                 self.block_digests[name][number] = digest(payload)
 
     def item_tiers(self, item: Tensor | File) -> list[int]:
         """Return the tiers of an item's layers."""
         everything = list(range(len(self.recipe.tiers)))
+        if self.name(item) in self.coded:
+            return everything[:1] if self.recipe.lossy else [0, everything[-1]]
         return everything if self.name(item) in self.quantized else [item.tier]
 
     def record(self, item: Tensor | File) -> list[Any]:
@@ -181,8 +201,11 @@ class Build:
             more = [item.tier, item.blob]
             return [1, name, 0, item.layout, size, total, more, blocks, item.ext]
         layers, kind, parameters = [], "opaque", [item.tier, len(item.data)]
-        if name in self.quantized:
+        if name in self.coded:
+            kind, parameters = self.coded[name].codes.kind, self.coded[name].parameters()
+        elif name in self.quantized:
             kind, parameters = "bitplane", self.quantized[name].parameters()
+        if kind != "opaque":
             count = len(self.block_digests[name])
             for tier in self.item_tiers(item):
                 part = [digest(self.payloads[name, tier, b]) for b in range(count)]
@@ -335,7 +358,7 @@ class Build:
             tensor.name: len(tensor.data) // SIZES.get(tensor.dtype, 1)
             for tensor in self.recipe.tensors
         }
-        quantized = sum(elements[name] for name in self.quantized)
+        quantized = sum(elements[name] for name in (*self.quantized, *self.coded))
         return [sum(elements.values()), quantized, sum(len(f.data) for f in self.recipe.files)]
 
     def lay_out(self, pages: list[list[tuple[int, bytes]]], start: int) -> tuple[list[int], bytes]:
@@ -381,7 +404,7 @@ class Build:
         kept = [n for n in range(len(content_pages)) if n not in recipe.inherited]
         root: dict[str, Any] = {
             "ext": recipe.ext,
-            "features": [],
+            "features": list(recipe.features),
             "kind": "checkpoint",
             "pages": [
                 [*first, len(page), digest(page)]
@@ -391,6 +414,8 @@ class Build:
             "totals": self.totals(),
             "version": 1,
         }
+        if "quantizers" in recipe.features:
+            root["policy"] = recipe.policy
         content = self.hook("root_bytes", pack(self.hook("root", root, None)), None)
         other: dict[str, Any] = {
             "content": digest(content),

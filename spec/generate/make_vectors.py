@@ -26,6 +26,7 @@ FAULTS = (
     "folders",
     "versions",
     "invalid_versions",
+    "quantizers",
 )
 EXIT = {None: 0, "not-an-artifact": 5, "unsupported-format": 5, "incomplete": 6}
 EXIT |= {"parent-required": 6}
@@ -57,7 +58,7 @@ def describe(vector: Vector) -> dict[str, Any]:
         "exit": EXIT.get(vector.error, 3),
         "complete": [name for name, _ in recipe.tiers[:complete]],
         "tiers": tiers,
-        "files": files if vector.error is None else {},
+        "files": {} if vector.error or recipe.lossy else files,
         **({"parents": [f"{name}.p2u" for name in vector.parents]} if vector.parents else {}),
     }
 

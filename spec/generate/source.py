@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import ladder
+from coded import Codes
 from ladder import DTYPES, SIZES, Dtype
 from wire import Value, bit_string
 
@@ -36,6 +37,7 @@ class Tensor:
     ladder: Ladder | None = None
     tier: int = 0
     ext: dict[str, Value] = field(default_factory=dict)
+    codes: Codes | None = None
 
     def words(self) -> list[int]:
         """Return the bit patterns of the elements."""

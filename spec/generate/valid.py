@@ -439,7 +439,9 @@ def expected(recipe: Recipe, complete: int) -> dict[str, dict[str, bytes]]:
         for tensor in sorted(recipe.tensors, key=lambda tensor: tensor.name.encode()):
             if tensor.ladder is None and tensor.tier > tier:
                 continue
-            if digits is None or tensor.name not in build.quantized:
+            if tensor.codes is not None and digits is not None:
+                result[name][tensor.name] = build.coded[tensor.name].data()
+            elif digits is None or tensor.name not in build.quantized:
                 result[name][tensor.name] = tensor.data
             else:
                 result[name][tensor.name] = build.quantized[tensor.name].at_tier(tier)

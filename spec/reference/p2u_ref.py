@@ -44,6 +44,7 @@ from p2u_layers import (
     rebuild,
     undo,
 )
+from p2u_quantizers import FORMS, POLICY, check, distance, rebuild_codes
 
 # 3 Canonical msgpack: kind, first head byte, bytes of the number behind it, its least magnitudes
 LONG = [("bin", 0xC4, 1, [0, 256, 65536]), ("str", 0xD9, 1, [32, 256, 65536])]
@@ -58,13 +59,14 @@ ROOT = {"ext": dict, "features": [str], "version": UINT}
 CONTENT_ROOT = ROOT | {"kind": str, "pages": [(UINT, str, UINT, UINT, 32)]}
 CONTENT_ROOT |= {"tiers": [(str, object)], "totals": (UINT, UINT, UINT)}
 ENCODING_ROOT, FEATURES = ROOT | {"content": 32, "pages": [object]}, {"difference": "parent"}
+CONTENT_FEATURES = {"lossy": "", "quantizers": "policy"}
 TENSOR = (range(2), str, UINT, str, [UINT], str, list, bytes, [bytes], dict)
 FILE = (range(2), str, UINT, str, UINT, 32, (UINT, UINT), bytes, dict)
 OPAQUE, FIGURE = (UINT, UINT), (range(1 << 32), SIGNED)
 BITPLANE = (UINT, UINT, [(range(256), range(256), SIGNED, FIGURE)], FIGURE)
 ENCODING_PAGE = ([(UINT, UINT, UINT, object)], [[object]], dict)
-# 8.5 The layers that chunks of a codec may hold: opaque, base, those between, exact
-FITS = {0: "obde", 1: "obde", 2: "o", 3: "b", 16: "b", 17: "d", 18: "e", 19: "o"}
+# 8.5 The layers that chunks of a codec may hold: opaque, base, those between, exact; codes, ulp
+FITS = {0: "obdecu", 1: "obdecu", 2: "ou", 3: "b", 16: "b", 17: "d", 18: "e", 19: "o"}
 # 13 Errors
 EXIT = {"not-an-artifact": 5, "unsupported-format": 5, "incomplete": 6, "parent-required": 6}
 EXIT |= dict.fromkeys(("digest-mismatch", "non-canonical", "malformed", "limit-exceeded"), 3)
@@ -115,21 +117,24 @@ def conform(value: Any, form: Any, what: str) -> Any:
 class Record:
     """A tensor or file; a block has a size, digests (its own, then its layers'), chunks, slots."""
 
-    def __init__(self, row: list[Any], tiers: int) -> None:
+    def __init__(self, row: list[Any], tiers: int, features: list[str]) -> None:
         self.row, (self.is_file, self.name, _, self.dtype, self.shape, kind, more) = row, row[:7]
         self.blocks, self.largest, self.figures, self.data = list[Any](), -9999, list[Any](), b""
         self.bitplane, self.unit = kind == "bitplane", SIZES.get(self.dtype, 1)
+        self.coded, self.lossy = not self.is_file and kind in FORMS, "lossy" in features
         if self.is_file:  # 8.3
             need(not re.search(r"(^|/)\.{0,2}(/|\Z)|[\\\0]", self.name), "not a relative path")
             fits = {"plain": more[1] == row[4], "safetensors": more[1] <= row[4]}
             need(fits.get(self.dtype), "unknown layout, or length of a blob")
             conform(row[8].get("sha256", row[5]), 32, "SHA-256")
             self.shape, self.unit, kind = [more[1]], 1, "opaque"
+        self.quantizer, self.form = kind, more
         limit(len(self.shape), MAX_RANK, "rank")
         self.elements = math.prod(self.shape)
         limit(self.elements, MAX_ELEMENTS, "elements")
-        need(kind in ("bitplane", "opaque"), f"quantizer {kind!r}", "unsupported-format")
-        conform(more, BITPLANE if self.bitplane else OPAQUE, "parameters")
+        known = kind in ("bitplane", "opaque") or (self.coded and "quantizers" in features)
+        need(known, f"quantizer {kind!r}", "unsupported-format")
+        conform(more, FORMS.get(kind, BITPLANE if self.bitplane else OPAQUE), "parameters")
         line = self.shape[-1] if len(self.shape) > 1 else self.elements
         if self.bitplane:  # 8.2
             self.segment, self.planes, self.figures, energy = more
@@ -137,13 +142,20 @@ class Record:
             need(self.segment and 0 <= FLOATS[self.dtype][1] - 8 * self.planes <= 16, "planes")
             pairs = [energy, *(figure[3] for figure in self.figures)]
             need(all(m % 2 or m == e == 0 for m, e in pairs), "a figure's form", "non-canonical")
+        elif self.coded:  # 19
+            need(tiers > 1 or self.lossy, "no tier for codes")
+            check(kind, self.dtype, len(self.shape), more)
         elif self.dtype in SIZES:
             need(more[1] == self.elements * self.unit, "shape and bytes disagree")
         else:
             line = self.elements = more[1]
         count = self.elements
-        self.totals = (0, 0, row[4]) if self.is_file else (count, count * self.bitplane, 0)
-        self.tiers = range(tiers) if self.bitplane else range(more[0], more[0] + 1)
+        self.totals = (0, 0, row[4]) if self.is_file else (count, count * (kind != "opaque"), 0)
+        self.tiers = range(tiers)
+        if not self.bitplane:
+            self.tiers = (
+                range(0, tiers, max(tiers - 1, 1)) if self.coded else range(more[0], more[0] + 1)
+            )
         need(self.tiers.stop <= tiers, "no such tier")
         # 5 Blocks: a run of `run` elements is cut by itself, into blocks of `whole`
         self.whole, self.run = MAX_BLOCK_ELEMENTS, max(line, 1)
@@ -157,7 +169,7 @@ class Record:
 class Artifact:
     """The checked manifest of a file (9, 10 Open)."""
 
-    placed = True  # False where the table is not stored (19.2)
+    placed = True  # False where the table is not stored (20.2)
 
     def __init__(self, data: bytes, files: Sequence[bytes] = (), below: int = 99) -> None:
         self.data, self.at, self.records, self.key = data, 128, list[Record](), (-1, b"", 0)
@@ -173,12 +185,22 @@ class Artifact:
         limit(length, MAX_FILE_BYTES, "file length")
         need(128 + size + other_size <= manifest <= length, "the header's lengths contradict")
         need(len(data) >= manifest, "shorter than the manifest", "incomplete")
-        root = self.root(size, data[16:48], CONTENT_ROOT)
+        root = self.root(size, data[16:48], CONTENT_ROOT, CONTENT_FEATURES)
+        self.features, lossy = root["features"], "lossy" in root["features"]
+        need(not lossy or "quantizers" in self.features, "lossy, without quantizers")
+        policy = root.get("policy")
+        if policy is not None:  # 19.4
+            keys = conform(policy, dict, "policy").keys()
+            need(keys == POLICY.keys(), "keys of the policy")
+            for key, inner in POLICY.items():
+                conform(policy[key], inner, f"policy: {key}")
         tiers = root["tiers"]  # 8.1
         limit(len(tiers), MAX_TIERS, "tiers")
         self.tiers, self.digits = [name for name, _ in tiers], [digits for _, digits in tiers[:-1]]
         good = all(re.fullmatch("[a-z0-9][a-z0-9._-]{0,31}", name) for name in self.tiers)
-        good = good and tiers[-1:] == [["exact", None]] and len(set(self.tiers)) == len(tiers)
+        final = [["exact", None]] if not lossy else [[*self.tiers[:1], 0]]
+        good = good and tiers[-1:] == final and len(set(self.tiers)) == len(tiers)
+        good = good and not (lossy and self.tiers != [n for n in self.tiers[:1] if n != "exact"])
         rising = sorted({0, *conform(self.digits, [UINT], "digits")})
         need(good and self.digits in (rising, []), "names or digits of tiers")
         limit(rising[-1], MAX_DIGITS, "digits")
@@ -189,6 +211,8 @@ class Artifact:
         if "parent" in other:
             self.parent = self.find(other["parent"], files, below)
         need(not self.parent or self.parent.ladder == tiers, "a parent with other tiers")
+        fits = not self.parent or self.parent.features == self.features
+        need(fits, "a parent with other features")
         self.ladder, self.rows = tiers, dict[bytes, list[Any]]()  # of content pages, by digest
         pages = [self.page(a, b) for a, b in zip(root["pages"], other["pages"], strict=True)]
         need(all(r.count == len(r.blocks) for r in self.records), "blocks are missing")
@@ -255,7 +279,7 @@ class Artifact:
         features = conform(root.get("features", []), [str], "root")
         need(features == sorted(set(features)), "features do not ascend")
         need(set(features) <= set(known), "features", "unsupported-format")
-        more = {known[feature]: object for feature in features}
+        more = {known[feature]: object for feature in features if known[feature]}
         need(root.keys() == form.keys() | more.keys(), "unknown or missing keys of a root")
         for key, inner in form.items():
             conform(root[key], inner, f"root: {key}")
@@ -293,11 +317,9 @@ class Artifact:
             chunks.append(SimpleNamespace(tier=tier, codec=codec, length=length, id=name))
         for (record, blocks, layer, tier), pairs in zip(layers, uses, strict=True):
             need(len(pairs) == len(blocks), "number of a layer's blocks")
-            kind = (
-                "obde"[(layer > 0) + (layer == len(record.tiers) - 1) + 1]
-                if record.bitplane
-                else "o"
-            )
+            kind = "cu"[layer] if record.coded else "o"
+            if record.bitplane:
+                kind = "obde"[(layer > 0) + (layer == len(record.tiers) - 1) + 1]
             for (_, names, held), pair in zip(blocks, pairs, strict=True):
                 if pair is None:
                     need(self.parent, "a shared layer without a parent")
@@ -321,11 +343,12 @@ class Artifact:
         last, self.key = self.key, (row[0], row[1].encode(), row[2])
         need(last < self.key, "records do not ascend")
         if last[:2] != self.key[:2]:
-            self.records.append(Record(row, len(self.tiers)))
+            self.records.append(Record(row, len(self.tiers), self.features))
         record, first, layers = self.records[-1], row[2], [] if row[0] else row[8]
         same = (row[3:7], row[-1], first) == (record.row[3:7], record.row[-1], len(record.blocks))
         need(same and (first < record.count or first == 0), "a record that does not continue")
-        need(len(layers) == len(record.tiers) * record.bitplane, "number of layers")
+        layered = record.bitplane or record.coded
+        need(len(layers) == len(record.tiers) * layered, "number of layers")
         count = min(MAX_RECORD_BLOCKS, record.count - first)
         conform([row[7], *layers], [32 * count], "digests")
         for i in range(count):
@@ -363,7 +386,7 @@ class Artifact:
             return bytes(chunk.payloads[slot])
         old = self.parent.named.get((record.is_file, record.name))
         fits = old and number < len(old.blocks) and old.blocks[number][0] == weights
-        form = ["bitplane", "dtype"] + ["segment", "planes"] * record.bitplane
+        form = ["quantizer", "dtype"] + ["segment", "planes"] * record.bitplane
         need(fits and all(getattr(old, f) == getattr(record, f) for f in form), "another parent")
         before = [self.parent.payload(old, number, t) for t in range(layer + 1)]
         below = [self.payload(record, number, t) for t in range(layer)]
@@ -394,13 +417,18 @@ def check(artifact: Artifact, tier: str | None = None) -> dict[str, Any]:
         chunk.payloads = read_chunk(chunk.data, chunk.codec) if chunk.codec else [chunk.data]
     # All decoding comes before the first layer digest, then block digests, bounds, and files
     checks, records = list[Any](), [r for r in artifact.records if r.tiers[0] <= level]
+    far = list[str]()
     for record in records:
-        blocks = []
+        blocks, start = [], 0
         for number, (size, (name, *names), _) in enumerate(record.blocks):
             count = sum(t <= level for t in record.tiers)
             layers = [artifact.payload(record, number, layer) for layer in range(count)]
             what = f"block {number} of {record.name!r}"
             block = rebuild(record, size, layers, artifact.digits) if record.bitplane else layers[0]
+            if record.coded:
+                block, near = (rebuild_codes(record, start, size, x) for x in (layers, layers[:1]))
+                far += [what] * (not distance(record, near, block))
+            start += size
             need(len(block) == size * record.unit, f"length of {what}")
             blocks.append(block)
             checks += [(0, a, b, "layer of " + what) for a, b in zip(layers, names, strict=False)]
@@ -411,18 +439,24 @@ def check(artifact: Artifact, tier: str | None = None) -> dict[str, Any]:
     for record in (record for record in records if record.blocks):
         for t, figure in enumerate(record.figures):
             need(figure[2] == record.largest - artifact.digits[t], f"bound of {record.name!r}")
+    need(not far, f"bound: {far}")
     tensors = {r.name: (r.dtype, tuple(r.shape), r.data) for r in records if not r.is_file}
-    for record in [r for r in records if r.is_file] if level == len(artifact.digits) else ():
+    coded = {r.name for r in records if r.coded and r.lossy}
+    for record in [r for r in records if r.is_file] if level == len(artifact.tiers) - 1 else ():
+        rebuilt = False
         try:
             head = json.loads(record.data[8:]) if record.dtype == "safetensors" else {}
             head.pop("__metadata__", None)
             for _, n in sorted((head[n]["data_offsets"], n) for n in head):
-                dtype, shape, data = tensors.get(f"{record.name}:{n}") or tensors[n]  # 8.3
+                name = f"{record.name}:{n}" if f"{record.name}:{n}" in tensors else n  # 8.3
+                (dtype, shape, data), rebuilt = tensors[name], rebuilt or name in coded
                 need((dtype, list(shape)) == (head[n]["dtype"], head[n]["shape"]), f"head: {n!r}")
                 record.data += data
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RefError(f"the head of {record.name!r}: {error!r}") from None
         need(len(record.data) == record.row[4], f"size of {record.name!r}")
+        if rebuilt:
+            continue
         digests = [blake3(record.data).digest(), hashlib.sha256(record.data).digest()]
         good = digests == [record.row[5], record.row[8].get("sha256", digests[1])]
         need(good, f"digest of {record.name!r}", "digest-mismatch")

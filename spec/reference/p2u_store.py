@@ -1,4 +1,4 @@
-"""Independent reader of p2u stores in folders, written from SPEC.md, section 19, alone.
+"""Independent reader of p2u stores in folders, written from SPEC.md, section 20, alone.
 
 ``python p2u_store.py STORE NAME[@N] [--tier T]`` prints each tensor's digest.
 """
@@ -83,7 +83,7 @@ class Store:
         return ref
 
     def root(self, name: str, seq: int | None) -> bytes:
-        """19.3: the content root of a version."""
+        """20.3: the content root of a version."""
         parts = name.split("/")
         need(len(parts) <= 8 and all(re.fullmatch(PART, p) for p in parts), "name", "not-found")
         numbers = self.numbers(f"refs/{name}", 16)
@@ -95,7 +95,7 @@ class Store:
         return found
 
     def artifact(self, root: bytes) -> Artifact:
-        """19.2: the artifact of a content root, with what it needs."""
+        """20.2: the artifact of a content root, with what it needs."""
         generations = self.numbers(f"roots/{root.hex()}", 8)
         need(generations, f"no artifact {root.hex()}", "not-found")
         key = f"roots/{root.hex()}/{generations[-1]:08d}"
@@ -106,7 +106,7 @@ class Store:
         return Stored(files[0], files[1:])
 
     def file(self, record: Any, header: bytes, blobs: Any, extents: Any) -> bytes:
-        """19.2: return the bytes of a file, zeros for its location table."""
+        """20.2: return the bytes of a file, zeros for its location table."""
         need(len(header) == 128 and len(blobs) >= 2, "header or blobs")
         last: Any = (-1, 0, 0)
         for pack, offset, length in extents:
@@ -135,7 +135,7 @@ class Store:
 
 
 def trailer(data: bytes) -> Any:
-    """19.1: tier and chunks of a pack, checked against its bytes."""
+    """20.1: tier and chunks of a pack, checked against its bytes."""
     limit(len(data), MAX_PACK_BYTES, "pack")
     need(data[-8:] == b"p2u-pack" and len(data) >= 28, "end of a pack")
     length = int.from_bytes(data[-28:-24], "little")

@@ -15,6 +15,8 @@ DOCUMENT = {
     "quantized_parameters": int,
     "complete": list,
     "parent": type(None),
+    "lossy": bool,
+    "policy": type(None),
     "tiers": list,
 }
 TIER = {

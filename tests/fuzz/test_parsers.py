@@ -22,7 +22,7 @@ from p2uformat.codec import numbers, zstd
 from p2uformat.container import header, presence, reader
 from p2uformat.ingest import checkpoint, directory, head
 from p2uformat.manifest import content, encoding, records
-from p2uformat.quant import bitplane, layers
+from p2uformat.quant import affine, bitplane, layers
 from p2uformat.wire import as_map, canonical, decode
 from tests.fuzz.parsers import corpus, files, session
 from tests.fuzz.parsers.harness import FindingError
@@ -173,6 +173,7 @@ FAULTS = {
     "block": (layers.BaseLayer, "check", _nothing),
     "block-reference": (bitplane.BlockDecoder, "_check_words", _nothing),
     "ladder": (bitplane, "remainder_widths", _fewer_widths),
+    "codes": (affine, "check_dense", _nothing),
     "difference": (numbers, "_from_runs", _free_runs),
     "head": (head, "_check_cover", _nothing),
     "index": (directory, "_shards", lambda data: list(json.loads(data)["weight_map"])),

@@ -27,7 +27,7 @@ LEAST, MOST, SIZES = 12.0, 380.0, 6
 
 def plot(anatomy: Anatomy) -> theme.Plot:
     """Return the figure of an artifact's errors."""
-    quantized = [t for t in anatomy.tensors if t.info.quantizer == "bitplane" and t.info.parameters]
+    quantized = [t for t in anatomy.tensors if t.info.quantizer != "opaque" and t.info.parameters]
     shown = sorted(quantized, key=lambda tensor: -tensor.info.parameters)[:POINTS]
 
     def draw(axes: Axes, narrow: bool) -> None:

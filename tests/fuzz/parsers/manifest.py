@@ -42,12 +42,20 @@ def _encoding_root(data: bytes) -> bool:
 # A page is read with what the roots say: here that stands in front of it, in one byte.
 _TIERS = 15
 _PARENT = 16
+_QUANTIZERS = 32
+_LOSSY = 64
+
+
+def _features(front: int) -> frozenset[str]:
+    flags = {_QUANTIZERS: "quantizers", _LOSSY: "lossy"}
+    return frozenset(name for bit, name in flags.items() if front & bit)
 
 
 def _content_page(data: bytes) -> bool:
-    tiers = (data[0] & _TIERS) + 1 if data else 1
+    front = data[0] if data else 0
+    tiers = (front & _TIERS) + 1
     try:
-        page = ContentPage.parse(data[1:], tiers=tiers)
+        page = ContentPage.parse(data[1:], tiers=tiers, features=_features(front))
     except REFUSED:
         return False
     expect(page.encode() == data[1:], "a content page encodes to the same bytes")
@@ -72,10 +80,11 @@ def _check_blocks(record: Any) -> None:
 
 def _encoding_page(data: bytes) -> bool:
     """Parse an encoding page beside the content page that it is for."""
-    tiers, parent = (data[0] & _TIERS) + 1 if data else 1, bool(data and data[0] & _PARENT)
+    front = data[0] if data else 0
+    tiers, parent, features = (front & _TIERS) + 1, bool(front & _PARENT), _features(front)
     length = int.from_bytes(data[1:4], "little")
     try:
-        content = ContentPage.parse(data[4 : 4 + length], tiers=tiers)
+        content = ContentPage.parse(data[4 : 4 + length], tiers=tiers, features=features)
         page = EncodingPage.parse(data[4 + length :], content, tiers=tiers, parent=parent)
     except REFUSED:
         return False
@@ -96,14 +105,14 @@ def _close_page(value: Any) -> bytes:
 
 
 def _mend_page(value: Any) -> Any:
-    value[1] = [_mended_record(record, (value[0] & _TIERS) + 1) for record in value[1]]
+    value[1] = [_mended_record(record, value[0]) for record in value[1]]
     value[1].sort(key=lambda record: (record[0], str(record[1]).encode(), record[2]))
     return value
 
 
-def _mended_record(record: Any, tiers: int) -> Any:
+def _mended_record(record: Any, front: int) -> Any:
     """Give a record as many digests as it has blocks, and tensor bytes that fit its shape."""
-    record = list(record)
+    record, tiers = list(record), (front & _TIERS) + 1
     if record[0]:
         blocks = blob_geometry(record[6][1]).blocks()
         record[7] = _resized(record[7], blocks - record[2])
@@ -113,6 +122,9 @@ def _mended_record(record: Any, tiers: int) -> Any:
         cut = geometry(record[3], shape, record[6][1])
         record[6] = [record[6][0], cut.elements * cut.element_size]
         record[8] = []
+    elif record[5] != "bitplane":
+        cut = geometry(record[3], shape)
+        record[8] = (list(record[8]) * 2)[: 1 if front & _LOSSY else 2]
     else:
         cut = geometry(record[3], shape)
         figures = record[6][2]
@@ -133,10 +145,12 @@ def _pages() -> Iterator[tuple[int, bytes, bytes]]:
     for data in vectors().values():
         parts = list(manifest_parts(data))
         try:
-            tiers, features = len(unpacked(parts[0])["tiers"]), unpacked(parts[1])["features"]
+            root, features = unpacked(parts[0]), unpacked(parts[1])["features"]
+            tiers, known = len(root["tiers"]), root["features"]
         except (LookupError, ValueError, TypeError):
             continue
         front = (tiers - 1) & _TIERS | (_PARENT if features else 0)
+        front |= _QUANTIZERS * ("quantizers" in known) | _LOSSY * ("lossy" in known)
         for content, encoding in zip(parts[2::2], parts[3::2], strict=False):
             yield front, content, encoding
 
@@ -169,7 +183,7 @@ def _mend_pair(value: Any) -> Any:
     rows = [
         (tier, len(record[7]) // DIGEST_BYTES)
         for record in value[1]
-        for tier in (range(tiers) if record[5] == "bitplane" else (record[6][0],))
+        for tier in _tiers_of(record, tiers)
     ]
     chunks, layers, ext = value[2]
     layers = [
@@ -180,6 +194,14 @@ def _mend_pair(value: Any) -> Any:
             for pair in layer if pair}  # fmt: skip
     chunks = [[used.get(i, chunk[0]), *chunk[1:]] for i, chunk in enumerate(chunks)]
     return [*value[:2], [chunks, layers, ext]]
+
+
+def _tiers_of(record: Any, tiers: int) -> Any:
+    if record[5] == "bitplane":
+        return range(tiers)
+    if record[0] or record[5] == "opaque":
+        return (record[6][0],)
+    return (0, tiers - 1)[: len(record[8])]
 
 
 HARNESSES = (

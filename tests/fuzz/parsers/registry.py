@@ -1,8 +1,8 @@
 """All harnesses. A new one is one entry in its module, and a new module one line here.
 
 Where the next parsers go: another codec, its streams in `chunks` and its numbers in
-`differences`; another kind of page or root in `manifest`; another file form in `container`;
-JSON from outside in `heads`; what a whole file may do in `artifacts`.
+`differences`; another quantizer in `codes`; another kind of page or root in `manifest`; another
+file form in `container`; JSON from outside in `heads`; what a whole file may do in `artifacts`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from tests.fuzz.parsers import (
     artifacts,
     blocks,
     chunks,
+    codes,
     container,
     differences,
     heads,
@@ -34,6 +35,7 @@ HARNESSES: Final[dict[str, Harness]] = {
         blocks,
         rebuilt,
         differences,
+        codes,
         heads,
         artifacts,
     )

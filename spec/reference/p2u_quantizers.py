@@ -1,0 +1,173 @@
+"""Quantizers without a ladder of the p2u format, version 1, written from SPEC.md alone: section 19.
+
+The part of the independent reader that turns their codes into weights; ``p2u_ref.py`` is the rest.
+"""
+# ruff: noqa: ANN401 - SPEC.md says what a function does
+
+import math
+import struct
+from fractions import Fraction
+from typing import Any
+
+from p2u_layers import FLOATS, MAX_BLOCK_ELEMENTS, TWO, Cursor, need, source_value
+
+UINT, SIGNED = range(1 << 64), range(-1 << 63, 1 << 64)
+FIGURES = ((range(1 << 32), SIGNED),) * 3
+# 19.1, 19.2 Parameters, and 19.4 the policy, as `conform` reads them
+FORMS: dict[str, tuple[Any, ...]] = {"affine": (range(2, 9), range(2), str, UINT, str, FIGURES)}
+FORMS["minifloat"] = (range(2), range(1, 12), range(33), SIGNED, str, object, FIGURES)
+POLICY: dict[str, Any] = {"generator": str, "only": [str], "skip": [str]}
+POLICY |= {"client": UINT, "round": UINT, "seed": UINT}
+POLICY |= {"keep": range(1000001), "matrices": range(2)}
+CUTS = {"tensor": range(1), "channel": range(64), "group": range(1, MAX_BLOCK_ELEMENTS + 1)}
+Dtype = tuple[int, int, int, int]
+
+
+def check(kind: str, dtype: str, rank: int, form: list[Any]) -> None:
+    """Check what the forms of parameters do not say."""
+    need(dtype in FLOATS, "dtype of a quantized tensor")
+    if kind == "affine":
+        _, _, cut, size, scales, figures = form
+        need(cut in CUTS and size in CUTS[cut], "cut of scales")
+        need(cut != "channel" or size < rank, "an axis that is not there")
+        need(scales in ("F64", "F32", "F16", "BF16"), "dtype of scales")
+    else:
+        sign, exponent, mantissa, bias, specials, transform, figures = form
+        need(sign + exponent + mantissa <= 32, "a code of more than 32 bits")
+        need(1 - bias - mantissa >= -1074 and 2**exponent - 1 - bias <= 1023, "bias")
+        need(specials in ("ieee", "nan", "finite"), "specials")
+        need(specials != "ieee" or mantissa, "no fraction for NaN")
+        if transform is not None:
+            need(isinstance(transform, bytes) and len(transform) == 16, "transform")
+            need(all(map(math.isfinite, struct.unpack("<dd", transform))), "transform")
+    need(all(m % 2 or m == e == 0 for m, e in figures), "a figure's form", "non-canonical")
+
+
+def nearest(dtype: Dtype, number: float) -> int:
+    """Return the word of a binary64 number, cut to what the dtype holds."""
+    size, mantissa, floor, largest = dtype
+    most = source_value(dtype, largest)
+    value = most if math.isinf(number) else min(abs(Fraction(number)), most)
+    log2 = value.numerator.bit_length() - value.denominator.bit_length()
+    log2 -= value < TWO**log2
+    unit = max(log2 - mantissa, floor) if value else floor
+    word = ((unit - floor) << mantissa) + round(value / TWO**unit)
+    return word | (math.copysign(1, number) < 0) << 8 * size - 1
+
+
+def special(dtype: Dtype, name: str, sign: int, fraction: int | None, bits: int) -> int:
+    """Return the word of infinity (no fraction) or of NaN with a fraction of ``bits`` bits."""
+    size, mantissa, _, largest = dtype
+    if fraction is None or name == "F8_E4M3":
+        fraction = 0
+    else:
+        fraction = fraction << max(mantissa - bits, 0) >> max(bits - mantissa, 0)
+        fraction = fraction or 1 << mantissa - 1
+    return largest + 1 + fraction | sign << 8 * size - 1
+
+
+def affine(record: Any, start: int, count: int, layer: bytes) -> list[int]:
+    """19.1, of the block of ``count`` weights from element ``start`` on."""
+    bits, symmetric, cut, size, scales, _ = record.form
+    dtype, shape = FLOATS[record.dtype], record.shape
+    row = min(shape[-1] if len(shape) > 1 else count, count)
+    if cut == "tensor":
+        slots = [0] * count
+    elif cut == "group":
+        per_row = -(-row // size)
+        slots = [i // row * per_row + i % row // size for i in range(count)]
+    else:
+        inner = math.prod(shape[size + 1 :])
+        slots = [((start + i) // inner - start // inner) % shape[size] for i in range(count)]
+    have, cursor, kind = max(slots) + 1, Cursor(layer, "affine layer"), FLOATS[scales]
+    words = [int.from_bytes(cursor.take(kind[0]), "little") for _ in range(have)]
+    need(all(word <= kind[3] for word in words), "a scale that is negative or not finite")
+    numbers = [float(source_value(kind, word)) for word in words]
+    zeros = [1 << bits - 1] * have
+    if not symmetric:
+        part = Cursor(cursor.take((bits * have + 7) // 8), "zero points")
+        zeros = [part.bits(bits) for _ in range(have)]
+        part.done()
+    numbered = ((slot, float(cursor.bits(bits) - zeros[slot])) for slot in slots)
+    made = [nearest(dtype, numbers[slot] * step) for slot, step in numbered]
+    cursor.done()
+    return made
+
+
+def minifloat(record: Any, count: int, layer: bytes) -> list[int]:
+    """19.2."""
+    sign_bits, bits, mantissa, bias, specials, transform, _ = record.form
+    dtype, cursor = FLOATS[record.dtype], Cursor(layer, "minifloat layer")
+    scale, offset = struct.unpack("<dd", transform) if transform else (1.0, 0.0)
+    ones, known, made = (1 << bits) - 1, dict[int, int](), []
+    for _ in range(count):
+        code = cursor.bits(sign_bits + bits + mantissa)
+        if code not in known:
+            fraction, rest = code % (1 << mantissa), code >> mantissa
+            field, sign = rest & ones, rest >> bits
+            full = field == ones
+            number = float(fraction + ((field > 0) << mantissa))
+            number = math.ldexp(number, max(field, 1) - bias - mantissa)
+            if full and specials == "ieee":
+                number = math.nan if fraction else math.inf
+            elif full and specials == "nan" and fraction + 1 == 1 << mantissa:
+                number, fraction = math.nan, 0
+            finite = math.isfinite(number)
+            number = -number if sign else number
+            if transform:
+                number = number * scale + offset
+            if finite:
+                known[code] = nearest(dtype, number)
+            elif math.isnan(number):
+                known[code] = special(dtype, record.dtype, sign, fraction, mantissa)
+            else:
+                known[code] = special(dtype, record.dtype, number < 0, None, 0)
+        made.append(known[code])
+    cursor.done()
+    return made
+
+
+def rebuild_codes(record: Any, start: int, count: int, layers: list[bytes]) -> bytes:
+    """Return the bytes of a block from its codes and, if it is there, its exact layer."""
+    size = record.unit
+    if record.quantizer == "affine":
+        words = affine(record, start, count, layers[0])
+    else:
+        words = minifloat(record, count, layers[0])
+    if len(layers) > 1:  # 19.3
+        half, cursor = 1 << 8 * size - 1, Cursor(layers[1], "residual")
+        for i, word in enumerate(words):
+            code = -1 - word % half if word >= half else word
+            z = int.from_bytes(cursor.take(size), "little")
+            code += -(z + 1) // 2 if z % 2 else z // 2
+            code = (code + half) % (2 * half) - half
+            words[i] = code if code >= 0 else half + ~code
+        cursor.done()
+    return b"".join(word.to_bytes(size, "little") for word in words)
+
+
+def value(dtype: Dtype, word: int) -> float:
+    """Return a word as a binary64 number."""
+    sign, magnitude = divmod(word, 1 << 8 * dtype[0] - 1)
+    number = math.nan
+    if magnitude <= dtype[3]:
+        number = float(source_value(dtype, magnitude))
+    elif magnitude == dtype[3] + 1 and dtype is not FLOATS["F8_E4M3"]:
+        number = math.inf
+    return -number if sign else number
+
+
+def distance(record: Any, near: bytes, block: bytes) -> bool:
+    """Return whether no finite weight is further off than the bound."""
+    dtype, size = FLOATS[record.dtype], record.unit
+    mantissa, exponent = record.form[-1][0]
+    # No binary64 number lies outside of these exponents.
+    bound, half = mantissa * TWO ** max(-2000, min(exponent, 2000)), 1 << 8 * size - 1
+    most = float(source_value(FLOATS["F64"], FLOATS["F64"][3]))
+    for at in range(0, len(block), size):
+        word, other = (int.from_bytes(d[at : at + size], "little") for d in (block, near))
+        if word % half <= dtype[3]:
+            w, v = value(dtype, word), value(dtype, other)
+            if math.isnan(v) or min(abs(w - v), most) > bound:
+                return False
+    return True
