@@ -68,10 +68,11 @@ if TYPE_CHECKING:
     from p2uformat.download import FetchPlan, FetchProgress, FetchResult, fetch, plan_fetch
     from p2uformat.kernels import available_kernels, kernels_in_use, use_kernels
     from p2uformat.quant.affine import Affine
-    from p2uformat.quant.minifloat import Minifloat, Transform
+    from p2uformat.quant.minifloat import Minifloat
     from p2uformat.quant.packed import PackedArray, dequantize, quantize
     from p2uformat.quant.policy import Policy
     from p2uformat.quant.quantizer import parse_quantizer
+    from p2uformat.quant.transform import Transform
 
 __version__: Final = "0.1.0"
 FORMAT_VERSION: Final = (1, 0)
@@ -151,7 +152,7 @@ _HOMES: Final = {
     "Minifloat": "quant.minifloat",
     "PackedArray": "quant.packed",
     "Policy": "quant.policy",
-    "Transform": "quant.minifloat",
+    "Transform": "quant.transform",
     "dequantize": "quant.packed",
     "parse_quantizer": "quant.quantizer",
     "quantize": "quant.packed",

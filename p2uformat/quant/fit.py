@@ -15,8 +15,9 @@ from p2uformat.quant import affine, minifloat
 from p2uformat.quant.affine import Affine, Grid
 from p2uformat.quant.binary64 import LARGEST, SourceValues, add_up, as_scaled, source_values
 from p2uformat.quant.cuts import Cut
-from p2uformat.quant.minifloat import FitSums, Minifloat, Transform
+from p2uformat.quant.minifloat import Minifloat
 from p2uformat.quant.quantizer import Quantizer
+from p2uformat.quant.transform import FitSums, Transform, fit_sums
 
 __all__ = ["BlockScan", "CodedBlock", "Distances", "TensorFit", "layer_sections", "rebuild"]
 
@@ -164,7 +165,7 @@ class TensorFit:
         if not form.sign:
             holds = holds and not (values < 0).any()
         fits = holds and form.fit and source.finite is None
-        return BlockScan(holds=holds, sums=minifloat.fit_sums(values, made) if fits else None)
+        return BlockScan(holds=holds, sums=fit_sums(values, made) if fits else None)
 
     def finish(self, scans: Sequence[BlockScan], count: int) -> bool:
         """Fit what all blocks share; return whether the quantizer can hold all `count` weights."""

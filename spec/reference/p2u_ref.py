@@ -190,8 +190,8 @@ class Artifact:
         if policy is not None:  # 19.4
             keys = conform(policy, dict, "policy").keys()
             need(keys == POLICY.keys(), "keys of the policy")
-            for key, inner in POLICY.items():
-                conform(policy[key], inner, f"policy: {key}")
+            for term, inner in POLICY.items():
+                conform(policy[term], inner, f"policy: {term}")
         tiers = root["tiers"]  # 8.1
         limit(len(tiers), MAX_TIERS, "tiers")
         self.tiers, self.digits = [name for name, _ in tiers], [digits for _, digits in tiers[:-1]]

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from p2uformat import InvalidArgument
 from p2uformat.floats import FORMATS
 from p2uformat.quant.binary64 import source_values
-from p2uformat.quant.minifloat import Minifloat, Transform, encode, values_of, words_of
+from p2uformat.quant.minifloat import Minifloat, encode, values_of, words_of
 from p2uformat.quant.packed import dequantize, quantize
+from p2uformat.quant.transform import Transform
 
 F32 = FORMATS["F32"]
 
