@@ -158,14 +158,11 @@ class TensorFit:
         return BlockScan(cut.first, *cut.extremes(source.values))
 
     def _scan_minifloat(self, form: Minifloat, source: SourceValues) -> BlockScan:
-        made = minifloat.values_of(form, minifloat.encode(form, self.fmt, source.words))
-        values = source.values
-        same = np.isfinite(values) == np.isfinite(made)
-        holds = bool(same.all()) and np.array_equal(np.isnan(values), np.isnan(made))
-        if not form.sign:
-            holds = holds and not (values < 0).any()
-        fits = holds and form.fit and source.finite is None
-        return BlockScan(holds=holds, sums=fit_sums(values, made) if fits else None)
+        codes = minifloat.encode(form, self.fmt, source.words)
+        holds = minifloat.holds(form, self.fmt, source.words, codes)
+        if not (holds and form.fit and source.finite is None):
+            return BlockScan(holds=holds)
+        return BlockScan(sums=fit_sums(source.values, minifloat.values_of(form, codes)))
 
     def finish(self, scans: Sequence[BlockScan], count: int) -> bool:
         """Fit what all blocks share; return whether the quantizer can hold all `count` weights."""

@@ -30,6 +30,7 @@ __all__ = [
     "SPECIALS",
     "Minifloat",
     "encode",
+    "holds",
     "values_of",
     "words_of",
 ]
@@ -234,8 +235,15 @@ def _encode_tile(form: Minifloat, source: FloatFormat, words: Words) -> Codes:
     if form.sign:
         return codes | (negative << np.uint32(form.width - 1))
     # NaN has no sign to lose.
-    codes[(negative == 1) & ~(special & (codes > form.largest_code))] = 0
+    codes[(negative == 1) & ~_is_nan(source, magnitude)] = 0
     return codes
+
+
+def _is_nan(source: FloatFormat, magnitude: Words) -> NDArray[np.bool_]:
+    # The word behind the largest number is infinity, where there is one.
+    numbers = source.max_word + (source.name != "F8_E4M3")
+    found: NDArray[np.bool_] = magnitude > source.word.type(numbers)
+    return found
 
 
 def _magnitudes_single(form: Minifloat, source: FloatFormat, magnitude: Words) -> Codes:
@@ -294,15 +302,35 @@ def values_of(form: Minifloat, codes: NDArray[np.unsignedinteger]) -> F64:
     field = magnitude >> form.mantissa
     fraction = magnitude & ((1 << form.mantissa) - 1)
     units = fraction + ((field > 0).astype(np.int64) << form.mantissa)
-    values = np.ldexp(
-        units.astype(np.float64), (np.maximum(field, 1) - 1 + form.lowest).astype(np.int32)
-    )
+    # The product is a number of the format, hence exact.
+    values = units * _powers(form.exponent, form.lowest)[field]
     if form.specials != "finite":
         above = magnitude > form.largest_code
         infinite = (magnitude == form.overflow_code) & (form.specials == "ieee")
         values[above] = np.where(infinite[above], np.inf, np.nan)
     signed: F64 = np.where(wide >> (form.width - form.sign) & form.sign, -values, values)
     return signed
+
+
+@lru_cache(maxsize=16)
+def _powers(exponent: int, lowest: int) -> F64:
+    """Return the unit of each exponent field."""
+    fields = np.maximum(np.arange(1 << exponent), 1) - 1
+    return np.ldexp(1.0, (fields + lowest).astype(np.int32))
+
+
+def holds(form: Minifloat, source: FloatFormat, words: Words, codes: Codes) -> bool:
+    """Return whether a format holds weights: none becomes infinite, NaN or 0 for want of a code."""
+    magnitude = magnitude_of(source, words)
+    special = magnitude > source.word.type(source.max_word)
+    negative = (magnitude > 0) & (words != magnitude)
+    if not form.sign and (negative & ~_is_nan(source, magnitude)).any():
+        return False
+    above = (codes & np.uint32((1 << (form.exponent + form.mantissa)) - 1)) > form.largest_code
+    if not np.array_equal(above, special):
+        return False
+    # Other specials have no infinity: NaN would stand for it.
+    return form.specials == "ieee" or bool((special == _is_nan(source, magnitude)).all())
 
 
 def words_of(
