@@ -72,20 +72,22 @@ if TYPE_CHECKING:
     from p2uformat.artifact.verify import verify
     from p2uformat.download import FetchPlan, FetchProgress, FetchResult, fetch, plan_fetch
     from p2uformat.kernels import available_kernels, kernels_in_use, use_kernels
+    from p2uformat.quant.affine import Affine
+    from p2uformat.quant.minifloat import Minifloat
+    from p2uformat.quant.packed import PackedArray, dequantize, quantize
+    from p2uformat.quant.policy import Policy
+    from p2uformat.quant.quantizer import parse_quantizer
+    from p2uformat.quant.transform import Transform
     from p2uformat.repository.listing import NameInfo, VersionInfo
     from p2uformat.repository.store import Store, is_store, repair
     from p2uformat.repository.types import RepairResult, StoreDamage, StoreReport
     from p2uformat.store.collector import CollectReport
-    from p2uformat.quant.affine import Affine
-    from p2uformat.quant.minifloat import Minifloat, Transform
-    from p2uformat.quant.packed import PackedArray, dequantize, quantize
-    from p2uformat.quant.policy import Policy
-    from p2uformat.quant.quantizer import parse_quantizer
 
 __version__: Final = "0.1.0"
 FORMAT_VERSION: Final = (1, 0)
 
 __all__ = [
+    "FORMAT_VERSION",
     "AccessDenied",
     "Affine",
     "Anatomy",
@@ -98,7 +100,6 @@ __all__ = [
     "DiffReport",
     "DigestMismatch",
     "Distance",
-    "FORMAT_VERSION",
     "FetchPlan",
     "FetchProgress",
     "FetchResult",
@@ -200,7 +201,7 @@ _HOMES: Final = {
     "TensorInfo": "artifact.types",
     "TierDiff": "artifact.difftypes",
     "TierSummary": "artifact.types",
-    "Transform": "quant.minifloat",
+    "Transform": "quant.transform",
     "UnpackResult": "artifact.types",
     "VerifyReport": "artifact.types",
     "VersionInfo": "repository.listing",

@@ -77,9 +77,20 @@ def _refuse_ancestor(parent: Contents, target: pathlib.Path) -> None:
 
 
 def ladder_names(tiers: Sequence[str] | str | None, parent: Parent | None) -> Sequence[str] | str:
-    """Return the names of the tiers: those asked for, or the parent's, or the usual ones."""
+    """Return the names of the tiers: those asked for, or the parent's, or the usual ones.
+
+    Raises
+    ------
+    InvalidArgument
+        If the parent's are those of a quantizer, which a ladder cannot have.
+    """
     if tiers is not None:
         return tiers
+    if parent is not None and parent.contents.container.content.features:
+        raise InvalidArgument(
+            "the parent was packed with a quantizer of its own",
+            hint="name the same quantizer, or the tiers of a ladder and --self-contained",
+        )
     return _USUAL if parent is None else [tier.name for tier in parent.tiers]
 
 

@@ -33,9 +33,9 @@ from p2uformat.errors import (
 from p2uformat.floats import FloatFormat
 from p2uformat.manifest import policy_from_value
 from p2uformat.parallel import for_each, worker_count
-from p2uformat.reading import Openable
 from p2uformat.quant.policy import Policy
 from p2uformat.quant.quantizer import describe
+from p2uformat.reading import Openable
 from p2uformat.tensor import ELEMENT_SIZES
 from p2uformat.transport import Address, StorageOptions
 

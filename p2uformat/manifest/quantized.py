@@ -13,9 +13,10 @@ from p2uformat.floats import FORMATS, FloatFormat
 from p2uformat.limits import MAX_BLOCK_ELEMENTS, MAX_RANK
 from p2uformat.manifest.parameters import scaled_from_value, scaled_to_value
 from p2uformat.quant.affine import Affine
-from p2uformat.quant.minifloat import Minifloat, Transform
+from p2uformat.quant.minifloat import Minifloat
 from p2uformat.quant.policy import Policy
 from p2uformat.quant.quantizer import Quantizer
+from p2uformat.quant.transform import Transform
 from p2uformat.wire import as_array, as_bytes, as_int, as_map, as_text
 
 __all__ = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -67,7 +66,6 @@ def tensor_cut(weights: int) -> Cut:
     return Cut(zero, zero, 1, weights)
 
 
-@lru_cache(maxsize=64)
 def channel_cut(shape: tuple[int, ...], axis: int, start: int, stop: int) -> Cut:
     """Return the cut of a block by the coordinate along an axis.
 
@@ -94,7 +92,6 @@ def channel_cut(shape: tuple[int, ...], axis: int, start: int, stop: int) -> Cut
     return Cut(starts, slots, min(channels, len(runs)), stop - start, first % channels)
 
 
-@lru_cache(maxsize=64)
 def group_cut(row: int, group: int, weights: int) -> Cut:
     """Return the cut of a block into groups, which start anew with each row.
 

@@ -15,8 +15,9 @@ from p2uformat.quant import affine, minifloat
 from p2uformat.quant.affine import Affine, Grid
 from p2uformat.quant.binary64 import LARGEST, SourceValues, add_up, as_scaled, source_values
 from p2uformat.quant.cuts import Cut
-from p2uformat.quant.minifloat import FitSums, Minifloat, Transform
+from p2uformat.quant.minifloat import Minifloat
 from p2uformat.quant.quantizer import Quantizer
+from p2uformat.quant.transform import FitSums, Transform, fit_sums
 
 __all__ = ["BlockScan", "CodedBlock", "Distances", "TensorFit", "layer_sections", "rebuild"]
 
@@ -157,14 +158,11 @@ class TensorFit:
         return BlockScan(cut.first, *cut.extremes(source.values))
 
     def _scan_minifloat(self, form: Minifloat, source: SourceValues) -> BlockScan:
-        made = minifloat.values_of(form, minifloat.encode(form, self.fmt, source.words))
-        values = source.values
-        same = np.isfinite(values) == np.isfinite(made)
-        holds = bool(same.all()) and np.array_equal(np.isnan(values), np.isnan(made))
-        if not form.sign:
-            holds = holds and not (values < 0).any()
-        fits = holds and form.fit and source.finite is None
-        return BlockScan(holds=holds, sums=minifloat.fit_sums(values, made) if fits else None)
+        codes = minifloat.encode(form, self.fmt, source.words)
+        holds = minifloat.holds(form, self.fmt, source.words, codes)
+        if not (holds and form.fit and source.finite is None):
+            return BlockScan(holds=holds)
+        return BlockScan(sums=fit_sums(source.values, minifloat.values_of(form, codes)))
 
     def finish(self, scans: Sequence[BlockScan], count: int) -> bool:
         """Fit what all blocks share; return whether the quantizer can hold all `count` weights."""

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from p2uformat.errors import InvalidArgument
 from p2uformat.floats import FORMATS, FloatFormat
 from p2uformat.quant.binary64 import (
-    add_up,
     clamped,
     magnitude_of,
     nan_word,
@@ -25,14 +24,13 @@ from p2uformat.quant.binary64 import (
     source_values,
 )
 from p2uformat.quant.rounding import cast_words
+from p2uformat.quant.transform import Transform
 
 __all__ = [
     "SPECIALS",
-    "FitSums",
     "Minifloat",
-    "Transform",
     "encode",
-    "fit_sums",
+    "holds",
     "values_of",
     "words_of",
 ]
@@ -184,54 +182,6 @@ class Minifloat:
         return self.largest_code + (self.specials != "finite")
 
 
-@dataclass(frozen=True, slots=True)
-class Transform:
-    """How a variable is rebuilt: ``scale * value + offset``.
-
-    Parameters
-    ----------
-    scale, offset : float
-        Both finite.
-    """
-
-    scale: float
-    offset: float
-
-
-@dataclass(frozen=True, slots=True)
-class FitSums:
-    """Sums of weights v and of their values q in the format, for least squares.
-
-    Parameters
-    ----------
-    v, q, vq, qq : float
-        Sums of v, q, v times q, and q squared.
-    """
-
-    v: float
-    q: float
-    vq: float
-    qq: float
-
-    def solve(self, count: int) -> Transform | None:
-        """Return the best transform of `count` weights; None where there is none (19.2)."""
-        n = float(count)
-        below = n * self.qq - self.q * self.q
-        above = n * self.vq - self.v * self.q
-        if not (np.isfinite([below, above]).all() and below > 0 and n > 0):
-            return None
-        scale = above / below
-        offset = (self.v - scale * self.q) / n
-        return Transform(scale, offset) if np.isfinite([scale, offset]).all() else None
-
-
-def fit_sums(values: F64, quantized: F64) -> FitSums:
-    """Return the sums of one block."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        products = values * quantized, quantized * quantized
-    return FitSums(add_up(values), add_up(quantized), add_up(products[0]), add_up(products[1]))
-
-
 def encode(form: Minifloat, source: FloatFormat, words: Words) -> Codes:
     """Return the codes of source words, each rounded once, to nearest, ties to even.
 
@@ -285,8 +235,15 @@ def _encode_tile(form: Minifloat, source: FloatFormat, words: Words) -> Codes:
     if form.sign:
         return codes | (negative << np.uint32(form.width - 1))
     # NaN has no sign to lose.
-    codes[(negative == 1) & ~(special & (codes > form.largest_code))] = 0
+    codes[(negative == 1) & ~_is_nan(source, magnitude)] = 0
     return codes
+
+
+def _is_nan(source: FloatFormat, magnitude: Words) -> NDArray[np.bool_]:
+    # The word behind the largest number is infinity, where there is one.
+    numbers = source.max_word + (source.name != "F8_E4M3")
+    found: NDArray[np.bool_] = magnitude > source.word.type(numbers)
+    return found
 
 
 def _magnitudes_single(form: Minifloat, source: FloatFormat, magnitude: Words) -> Codes:
@@ -345,15 +302,35 @@ def values_of(form: Minifloat, codes: NDArray[np.unsignedinteger]) -> F64:
     field = magnitude >> form.mantissa
     fraction = magnitude & ((1 << form.mantissa) - 1)
     units = fraction + ((field > 0).astype(np.int64) << form.mantissa)
-    values = np.ldexp(
-        units.astype(np.float64), (np.maximum(field, 1) - 1 + form.lowest).astype(np.int32)
-    )
+    # The product is a number of the format, hence exact.
+    values = units * _powers(form.exponent, form.lowest)[field]
     if form.specials != "finite":
         above = magnitude > form.largest_code
         infinite = (magnitude == form.overflow_code) & (form.specials == "ieee")
         values[above] = np.where(infinite[above], np.inf, np.nan)
     signed: F64 = np.where(wide >> (form.width - form.sign) & form.sign, -values, values)
     return signed
+
+
+@lru_cache(maxsize=16)
+def _powers(exponent: int, lowest: int) -> F64:
+    """Return the unit of each exponent field."""
+    fields = np.maximum(np.arange(1 << exponent), 1) - 1
+    return np.ldexp(1.0, (fields + lowest).astype(np.int32))
+
+
+def holds(form: Minifloat, source: FloatFormat, words: Words, codes: Codes) -> bool:
+    """Return whether a format holds weights: none becomes infinite, NaN or 0 for want of a code."""
+    magnitude = magnitude_of(source, words)
+    special = magnitude > source.word.type(source.max_word)
+    negative = (magnitude > 0) & (words != magnitude)
+    if not form.sign and (negative & ~_is_nan(source, magnitude)).any():
+        return False
+    above = (codes & np.uint32((1 << (form.exponent + form.mantissa)) - 1)) > form.largest_code
+    if not np.array_equal(above, special):
+        return False
+    # Other specials have no infinity: NaN would stand for it.
+    return form.specials == "ieee" or bool((special == _is_nan(source, magnitude)).all())
 
 
 def words_of(

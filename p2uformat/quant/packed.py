@@ -14,9 +14,10 @@ from p2uformat.floats import FORMATS
 from p2uformat.quant.affine import Affine
 from p2uformat.quant.binary64 import source_values
 from p2uformat.quant.fit import TensorFit, rebuild
-from p2uformat.quant.minifloat import Minifloat, Transform
+from p2uformat.quant.minifloat import Minifloat
 from p2uformat.quant.quantizer import Quantizer, describe, parse_quantizer
 from p2uformat.quant.rounding import format_of
+from p2uformat.quant.transform import Transform
 
 __all__ = ["PackedArray", "dequantize", "quantize"]
 

@@ -192,8 +192,8 @@ class Artifact:
         if policy is not None:  # 19.4
             keys = conform(policy, dict, "policy").keys()
             need(keys == POLICY.keys(), "keys of the policy")
-            for key, inner in POLICY.items():
-                conform(policy[key], inner, f"policy: {key}")
+            for term, inner in POLICY.items():
+                conform(policy[term], inner, f"policy: {term}")
         tiers = root["tiers"]  # 8.1
         limit(len(tiers), MAX_TIERS, "tiers")
         self.tiers, self.digits = [name for name, _ in tiers], [digits for _, digits in tiers[:-1]]
@@ -404,10 +404,12 @@ def read(
     path: str | Path, tier: str | None = None, parents: Sequence[str | Path] = ()
 ) -> dict[str, Any]:
     """Check a file up to a tier (the last complete one), return name -> (dtype, shape, bytes)."""
-    return check(Artifact(Path(path).read_bytes(), [Path(p).read_bytes() for p in parents]), tier)
+    return contents(
+        Artifact(Path(path).read_bytes(), [Path(p).read_bytes() for p in parents]), tier
+    )
 
 
-def check(artifact: Artifact, tier: str | None = None) -> dict[str, Any]:
+def contents(artifact: Artifact, tier: str | None = None) -> dict[str, Any]:
     level = artifact.tiers.index(tier) if tier else len(artifact.complete) - 1
     need(0 <= level < len(artifact.complete), "the tier is not whole", "incomplete")
     wanted = [chunk for chunk in artifact.chunks if chunk.tier <= level]

@@ -13,7 +13,7 @@ from typing import Any
 
 from blake3 import blake3
 from p2u_layers import MAX_DEPTH, Cursor, RefError, limit, need
-from p2u_ref import EXIT, UINT, Artifact, check, conform, unpack
+from p2u_ref import EXIT, UINT, Artifact, conform, contents, unpack
 
 MAX_PACK_BYTES, MAX_RECORD_BYTES = (1 << 26) + (1 << 16), 1 << 24
 MAX_BUNDLE_BYTES, MAX_ENTRY_BYTES = 1 << 30, 1 << 20
@@ -161,7 +161,7 @@ def read(store: str | Path, address: str, tier: str | None = None) -> dict[str, 
     """Check a version up to a tier (the last complete one), return its tensors as p2u_ref does."""
     name, _, seq = address.partition("@")
     found = Store(store)
-    return check(found.artifact(found.root(name, int(seq) if seq else None)), tier)
+    return contents(found.artifact(found.root(name, int(seq) if seq else None)), tier)
 
 
 def main() -> None:

@@ -157,7 +157,8 @@ def spied(tmp_path):
 import json, p2uformat
 def spy(name):
     def tell(*arguments, progress, **named):
-        raise RuntimeError(json.dumps([name, arguments, named]))
+        told = json.dumps([name, arguments, named], default=lambda value: value.to_dict())
+        raise RuntimeError(told)
     setattr(p2uformat, name, tell)
 for name in ("pack", "verify", "unpack", "squash", "fetch", "diff"):
     spy(name)
@@ -171,6 +172,9 @@ CALLS = {
         "tiers": None,
         "base_bits": None,
         "overrides": None,
+        "quantizer": None,
+        "policy": None,
+        "lossy": False,
         "parent": None,
         "parents": [],
         "self_contained": False,
@@ -187,12 +191,54 @@ CALLS = {
         "tiers": ["q3", "exact"],
         "base_bits": 3.5,
         "overrides": {"x=y": "bits:6", "*": "exact"},
+        "quantizer": None,
+        "policy": None,
+        "lossy": False,
         "parent": "p",
         "parents": ["g", "h"],
         "self_contained": True,
         "sha256": True,
         "overwrite": True,
         "threads": 3,
+        "storage_options": None,
+    },
+    (
+        *(
+            "pack",
+            "a",
+            "b",
+            "--quantizer",
+            "affine:4",
+            "--keep",
+            "0.1",
+            "--seed",
+            "1",
+            "--client",
+            "2",
+        ),
+        *("--round", "3", "--only", "x", "--only", "y", "--skip", "z", "--any-rank", "--lossy"),
+    ): {
+        "tiers": None,
+        "base_bits": None,
+        "overrides": None,
+        "quantizer": "affine:4",
+        "policy": {
+            "matrices": False,
+            "only": ["x", "y"],
+            "skip": ["z"],
+            "keep": 0.1,
+            "generator": "blake3",
+            "seed": 1,
+            "client": 2,
+            "round": 3,
+        },
+        "lossy": True,
+        "parent": None,
+        "parents": [],
+        "self_contained": False,
+        "sha256": False,
+        "overwrite": False,
+        "threads": None,
         "storage_options": None,
     },
     ("verify", "a"): {

@@ -11,6 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from blake3 import blake3
+from safetensors import safe_open
 
 import p2uformat
 
@@ -20,7 +21,9 @@ SCENARIOS = {
     "two-pages", "truncated-base", "magic", "msgpack-nesting", "records-twice", "shape-overflow",
     "table-overlap", "chunk-id", "zstd-bomb", "layer-digest", "block-digest", "file-digest",
     "difference-f64", "difference-sparse", "version-3", "version-pages", "partial-q4",
-    "parent-as-deep", "sections-symbol", "sections-digest",
+    "parent-as-deep", "sections-symbol", "sections-digest", "affine-group", "affine-channel",
+    "minifloat-half", "minifloat-transform", "ulp-specials", "lossy-affine", "codes-child",
+    "quantizers-mixed", "affine-padding", "codes-bound", "lossy-block-digest", "policy-keep",
 }  # fmt: skip
 
 
@@ -165,6 +168,20 @@ class TestLibrary:
         }
         assert found == files
         assert result.files == len(files)
+
+    def test_a_lossy_artifact_is_rebuilt_and_not_called_exact(self, readable, tmp_path):
+        if "exact" in readable.expected["tiers"] or len(readable.expected["tiers"]) != 1:
+            pytest.skip("it has an exact tier")
+        with p2uformat.open(readable.path) as artifact:
+            if not artifact.summary.lossy:
+                pytest.skip("it is cut off")
+        result = p2uformat.unpack(readable.path, tmp_path / "out")
+        assert not result.identical
+        (expected,) = readable.expected["tiers"].values()
+        found = safe_open(tmp_path / "out", framework="numpy")
+        assert set(found.keys()) == set(expected)
+        for name, row in expected.items():
+            assert digest(np.ascontiguousarray(found.get_tensor(name)).tobytes()) == row["blake3"]
 
     def test_a_single_source_file_is_a_file(self, readable, tmp_path):
         files = readable.expected["files"]

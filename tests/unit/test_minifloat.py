@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from p2uformat import InvalidArgument
 from p2uformat.floats import FORMATS
 from p2uformat.quant.binary64 import source_values
-from p2uformat.quant.minifloat import Minifloat, Transform, encode, values_of, words_of
+from p2uformat.quant.minifloat import Minifloat, encode, holds, values_of, words_of
 from p2uformat.quant.packed import dequantize, quantize
+from p2uformat.quant.transform import Transform
 
 F32 = FORMATS["F32"]
 
@@ -238,3 +239,15 @@ def test_no_such_format(fields, options):
 def test_numbers_that_a_finite_format_cannot_hold():
     with pytest.raises(InvalidArgument, match="finite"):
         quantize(np.array([1, np.nan], np.float32), Minifloat(3, 4, specials="finite"))
+
+
+@pytest.mark.parametrize("form", SMALL, ids=lambda form: f"{form.name}-{form.specials}")
+@pytest.mark.parametrize("name", ["F16", "F8_E4M3", "F8_E5M2"])
+def test_what_a_format_holds(form, name):
+    source = FORMATS[name]
+    for pattern in range(0, 1 << 8 * source.itemsize, 1 if source.itemsize == 1 else 97):
+        words = np.array([pattern], source.word)
+        codes = encode(form, source, words)
+        (value,), (made,) = source_values(source, words), values_of(form, codes)
+        same = np.isfinite(value) == np.isfinite(made) and np.isnan(value) == np.isnan(made)
+        assert holds(form, source, words, codes) == (same and (form.sign == 1 or not value < 0))

@@ -177,6 +177,8 @@ def test_children_share_what_did_not_change(tmp_path, weights):
     assert (squashed.root, squashed.bytes) == (alone.root, alone.bytes)
     with pytest.raises(InvalidArgument, match="tiers affine4,exact"):
         p2uformat.pack(changed, tmp_path / "5.p2u", quantizer="affine:5", parent=parent)
+    with pytest.raises(InvalidArgument, match="a quantizer of its own"):
+        p2uformat.pack(changed, tmp_path / "5.p2u", parent=parent)
     lossy = tmp_path / "lossy.p2u"
     p2uformat.pack(weights, lossy, quantizer=form, lossy=True)
     grandchild = p2uformat.pack(
