@@ -20,11 +20,12 @@ TORCH ?= torch==2.13.0
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz sanitize soak lint format bench wheel clean
+.PHONY: help demo test test-radosgw fuzz sanitize soak lint format bench wheel clean
 
 help:
 	@echo "make demo    pack a real model, verify it, rebuild every tier, measure each (writes demo-output/)"
 	@echo "make test    every test"
+	@echo "make test-radosgw  the tests of stores on a Ceph gateway of their own, where its packages are installed"
 	@echo "make fuzz    every parser under atheris, for a minute or two"
 	@echo "make sanitize  the compiled kernels, fuzzed under AddressSanitizer and UBSan"
 	@echo "make lint    ruff, mypy --strict, import-linter"
@@ -65,6 +66,10 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Debian: apt-get install radosgw ceph-mon ceph-mgr ceph-osd
+test-radosgw: $(VENV)/.test
+	P2U_REQUIRE_SERVERS=radosgw $(BIN)/python -m pytest tests/store -k "radosgw or Radosgw" $(PYTEST_ARGS)
 
 # Executions of all harnesses together. FUZZ_ARGS: `--minutes 5`, `--findings FOLDER`, names of harnesses.
 FUZZ ?= 600000

@@ -22,6 +22,8 @@ import pytest
 from tests.servers.processes import NotReadyError, start
 
 SERVERS = ("nginx", "moto", "azurite", "gcs", "rclone")
+# Takes half a minute and much memory to start: only for a run that requires it.
+ON_DEMAND = ("radosgw",)
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUCKET = "probe"
 KEY, SECRET = "p2u-test-key", "p2u-test-secret"
@@ -85,8 +87,8 @@ KEPT = pytest.StashKey[Servers]()
 
 def pytest_configure(config):
     required = set(filter(None, os.environ.get("P2U_REQUIRE_SERVERS", "").split(",")))
-    if unknown := required - set(SERVERS):
-        known = ", ".join(SERVERS)
+    if unknown := required - {*SERVERS, *ON_DEMAND}:
+        known = ", ".join([*SERVERS, *ON_DEMAND])
         raise pytest.UsageError(f"P2U_REQUIRE_SERVERS: {sorted(unknown)} not among {known}")
     config.stash[KEPT] = Servers(required)
     # gcsfs reads this when it is imported, and else asks for what the emulator does not have.
@@ -260,6 +262,25 @@ def rclone(servers, tmp_path_factory):
         return [program, "serve", "s3", *where, "--config", os.devnull, str(here / "files")]
 
     return s3_served("rclone", servers.start("rclone", command, make_bucket, here))
+
+
+@pytest.fixture(scope="session")
+def radosgw(servers, tmp_path_factory):
+    """S3 of a Ceph cluster of its own (seen with 16.2): ranges and If-None-Match on PUT hold."""
+    if "radosgw" not in servers.required:
+        pytest.skip("only in `make test-radosgw`")
+    programs = ("ceph", "ceph-mon", "ceph-mgr", "ceph-osd", "radosgw", "radosgw-admin")
+    packages = "apt-get install radosgw ceph-mon ceph-mgr ceph-osd"
+    servers.need("radosgw", all(map(shutil.which, programs)) and has("boto3", "s3fs"), packages)
+    here = tmp_path_factory.mktemp("ceph")
+
+    def command(port):
+        folder = here / str(port)
+        folder.mkdir()
+        module = [sys.executable, "-m", "tests.servers.ceph"]
+        return [*module, str(folder), str(port), KEY, SECRET]
+
+    return s3_served("radosgw", servers.start("radosgw", command, make_bucket, here))
 
 
 # ---------------------------------------------------------------- Azure

@@ -63,7 +63,7 @@ def store(place):
     return p2uformat.Store(place)
 
 
-@pytest.fixture(params=["local", "moto", "azurite", "gcs", "rclone"])
+@pytest.fixture(params=["local", "moto", "azurite", "gcs", "rclone", "radosgw"])
 def anywhere(request, tmp_path):
     """Return a place for a store, and storage options: a folder, and each server there is."""
     if request.param == "local":

@@ -97,6 +97,12 @@ class TestMoto(Remote):
     large = MAX_PACK_BYTES
 
 
+class TestRadosgw(Remote):
+    server = "radosgw"
+    many = 1001
+    large = MAX_PACK_BYTES
+
+
 class TestAzurite(Remote):
     """Sends a pack in blocks, since it is larger than what is put at once."""
 
