@@ -15,6 +15,8 @@ import p2uformat
 from benchmarks import (
     accuracy,
     errors,
+    fetching,
+    fetchversions,
     growth,
     peers,
     plots,
@@ -30,8 +32,14 @@ from benchmarks import (
 )
 
 HERE = Path(__file__).resolve().parent
-SECTIONS = ("sizes", "q4-error", "accuracy", "pruned", "speed", "real", "growth", "versions")
-PACKAGES = ("numpy", "zstandard", "blake3", "zipnn", "pcodec", "blosc2", "gguf", "safetensors")
+SECTIONS = (
+    *("sizes", "q4-error", "accuracy", "pruned", "speed", "real", "growth", "versions"),
+    "fetching",
+)
+PACKAGES = (
+    *("numpy", "zstandard", "blake3", "zipnn", "pcodec", "blosc2", "gguf", "safetensors"),
+    *("fsspec", "aiohttp"),
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -81,6 +89,8 @@ def _measure(options: argparse.Namespace, work: Path) -> list[report.Section]:
         "growth": lambda: growth.run(work, sizes_of_growth),
         "versions": lambda: _versions(data, work, options.repeats),
     }
+    if peers.has("aiohttp"):
+        sections["fetching"] = lambda: _fetching(data, work, options.repeats)
     if peers.has("gguf"):
         models = sources.real_models(data) + casts
         sections["q4-error"] = lambda: errors.run(models, work)
@@ -92,6 +102,12 @@ def _versions(data: Path | None, work: Path, repeats: int) -> report.Section:
     minilm = sources.minilm()
     here = versions.chains(data, work), versioncopies.found(data, minilm)
     return versions.run(*here, work, minilm, repeats)
+
+
+def _fetching(data: Path | None, work: Path, repeats: int) -> report.Section:
+    minilm = sources.minilm()
+    steps = fetchversions.steps(data, minilm, work)
+    return fetching.run(fetching.Plan(minilm, steps, repeats=repeats), work)
 
 
 def _timed(name: str, call: Callable[[], report.Section]) -> report.Section:
