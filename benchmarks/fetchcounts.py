@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 COLUMNS = ("what", "artifact", "requests", "bytes", "needed", "bytes / needed")
-RANKS = 4
+RANKS = 5
 #: R8: GETs per GB of a tier, and beside.
 _GETS_PER_GB, _GETS = 135, 5
 _LARGE_TENSOR = 8 << 20
@@ -51,9 +51,9 @@ class Layer:
     sizes: tuple[int, ...]
 
     @property
-    def block(self) -> float:
-        """Mean bytes of a block."""
-        return sum(self.sizes) / len(self.sizes)
+    def block(self) -> int:
+        """Bytes of the largest block: the last of a tensor is smaller than the others."""
+        return max(self.sizes)
 
     def share(self, start: int, stop: int) -> float:
         """Return the bytes of some elements, those of a block spread evenly over it."""

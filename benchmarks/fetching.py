@@ -50,6 +50,8 @@ class Plan:
         Timed runs of each call.
     smallest
         Stored bytes that a tensor must have to be read alone.
+    seeds
+        Of the draws of faults; one fetch each.
     """
 
     model: Path | None
@@ -59,6 +61,7 @@ class Plan:
     links: Sequence[fetchlinks.Link] = fetchlinks.LINKS
     repeats: int = 5
     smallest: int = 8 * MIB
+    seeds: Sequence[int] = fetchneeds.SEEDS
 
 
 def run(plan: Plan, work: Path) -> Section:
@@ -113,7 +116,7 @@ def _measured(plan: Plan, web: Web, mine: Path) -> Iterator[tuple[Table, list[Ch
     yield _counts(plan, web, names, mine)
     others = [("casync extract of the fp32 file", partial(_extract, web, casync))]
     yield fetchneeds.peaks(web, names, mine, others if plan.model and casync else [])
-    yield fetchneeds.busy(web.folder, "large.p2u", mine)
+    yield fetchneeds.busy(web.folder, "large.p2u", mine, plan.seeds)
     if not fetchs3.absent():
         yield fetchs3.from_s3(web.folder / names[0], mine, plan.repeats), []
     yield fetchversions.following(web, plan.steps, mine)

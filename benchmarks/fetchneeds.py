@@ -163,10 +163,12 @@ def _requests(server: FaultServer, name: str, work: Path) -> int:
 
 def succeeds(server: FaultServer, name: str, work: Path) -> str:
     """Return whether a plain download ends well."""
+    import aiohttp
+
     target = work / "busy.p2u"
     try:
         get(server.url_of(name), target)
-    except OSError:  # what aiohttp raises, by way of ClientResponseError, is none
+    except aiohttp.ClientError:
         return "no"
     finally:
         target.unlink(missing_ok=True)

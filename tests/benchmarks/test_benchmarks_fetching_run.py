@@ -26,13 +26,9 @@ pytest.importorskip("aiohttp")
 FAST = fetchlinks.Link(50e6, 1.0, 1)
 
 
-@pytest.fixture(params=["nginx", "python"])
-def web(request, tmp_path, monkeypatch):
-    """Each of the servers, with a checkpoint and the same packed."""
-    if request.param == "nginx" and fetchservers.find_nginx() is None:
-        pytest.skip("nginx is not installed")
-    if request.param == "python":
-        monkeypatch.setattr(fetchservers, "find_nginx", lambda: None)
+@pytest.fixture
+def web(tmp_path):
+    """A server with a checkpoint and the same packed."""
     folder, work = tmp_path / "served", tmp_path / "server"
     folder.mkdir()
     work.mkdir()
@@ -73,7 +69,9 @@ def test_fetching_over_links_is_counted(web, mine):
     assert len(checks) == 2
     table, checks = fetchlinks.wide(web, "m.p2u", mine, 1)
     assert len(table.rows) == 8
-    assert all(row[2] == exact[2] for row in table.rows)
+    size = (web.folder / "m.p2u").stat().st_size
+    # What the first request cuts comes again.
+    assert all(size <= row[2] <= size + (1 << 20) for row in table.rows)
     table, checks = fetchlinks.checking(web, "m.p2u", mine, 1)
     assert [check.unit for check in checks] == ["%", "%"]
 
@@ -160,7 +158,7 @@ def test_following_is_laid_beside_casync(web, mine, tmp_path):
 def test_nothing_fails_where_nothing_is_installed(mine, monkeypatch, tmp_path):
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     monkeypatch.setattr(fetchs3.peers, "has", lambda package: False)
-    plan = fetching.Plan(None, [], large=4 << 20, many=3, repeats=1, smallest=1 << 18)
+    plan = fetching.Plan(None, [], large=4 << 20, many=3, repeats=1, smallest=1 << 18, seeds=(1,))
     section = fetching.run(plan, tmp_path)
     said = {row[0]: row[1] for row in section.tables[-1].rows}
     assert said["server"].startswith("the Python server")
@@ -170,7 +168,7 @@ def test_nothing_fails_where_nothing_is_installed(mine, monkeypatch, tmp_path):
 def test_all_of_it_runs_on_a_tiny_model(tmp_path):
     model = sources.synthetic(tmp_path / "m.safetensors").path
     steps = fetchversions.steps(None, model, tmp_path, smallest=1)
-    plan = fetching.Plan(model, steps, 4 << 20, 300, [FAST], 1, 1 << 18)
+    plan = fetching.Plan(model, steps, 4 << 20, 300, [FAST], 1, 1 << 18, (1,))
     section = fetching.run(plan, tmp_path)
     titles = [table.title for table in section.tables]
     assert titles[:2] == ["Over slow links", "What q4 of MiniLM is made of"]
