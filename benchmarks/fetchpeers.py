@@ -17,7 +17,7 @@ import fsspec
 
 from p2uformat.reading import Piece
 from p2uformat.transport.pieces import SPAN_BYTES
-from p2uformat.transport.transfer import Transfer
+from p2uformat.transport.transfer import Transfer, Views
 
 __all__ = ["absent", "casync_extract", "casync_store", "get", "parallel_copy", "unchecked"]
 
@@ -84,8 +84,8 @@ async def _range(session: Any, url: str, part: tuple[int, int], descriptor: int)
 def unchecked() -> Iterator[None]:
     """Let transfers take every chunk for sound, which only a measurement may do."""
 
-    def deliver(self: Transfer, piece: Piece, room: bytearray) -> bytes:
-        self._sink(piece, memoryview(room))
+    def deliver(self: Transfer, piece: Piece, views: Views) -> bytes:
+        self._sink(piece, views)
         return piece.id or b""
 
     with mock.patch.object(Transfer, "_deliver", deliver):
