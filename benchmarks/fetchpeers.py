@@ -7,20 +7,23 @@ import os
 import shutil
 import subprocess
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
 import fsspec
 
+from p2uformat.digest import digest
 from p2uformat.reading import Piece
 from p2uformat.transport.pieces import SPAN_BYTES
 from p2uformat.transport.transfer import Transfer, Views
 
 __all__ = ["absent", "casync_extract", "casync_store", "get", "parallel_copy", "unchecked"]
 
+Write = Callable[[bytes, int], None]
 _HELPERS: Final = ("/usr/lib/casync/protocols", "/usr/libexec/casync/protocols")
 
 
@@ -33,7 +36,9 @@ def get(url: str, target: Path, **options: Any) -> None:  # noqa: ANN401 - fsspe
     files.get_file(path, os.fspath(target))
 
 
-def parallel_copy(url: str, target: Path, size: int, connections: int) -> None:
+def parallel_copy(
+    url: str, target: Path, size: int, connections: int, *, hashing: bool = False
+) -> None:
     """Copy ranges over the same client library to their places in a file, and check nothing.
 
     Parameters
@@ -46,6 +51,8 @@ def parallel_copy(url: str, target: Path, size: int, connections: int) -> None:
         Bytes of the object.
     connections
         Requests at once, of as many bytes each as a fetch asks for.
+    hashing
+        Whether to put all bytes through BLAKE3 nevertheless, and forget what comes out.
     """
     files, _ = fsspec.core.url_to_fs(url)
     starts = deque(range(0, size, SPAN_BYTES))
@@ -56,7 +63,8 @@ def parallel_copy(url: str, target: Path, size: int, connections: int) -> None:
         async def worker() -> None:
             while starts:
                 start = starts.popleft()
-                await _range(session, url, (start, min(start + SPAN_BYTES, size)), descriptor)
+                part = start, min(start + SPAN_BYTES, size)
+                await _range(session, url, part, partial(_write, descriptor, hashing=hashing))
 
         await asyncio.gather(*(worker() for _ in range(connections)))
 
@@ -65,7 +73,7 @@ def parallel_copy(url: str, target: Path, size: int, connections: int) -> None:
         os.fdatasync(file.fileno())
 
 
-async def _range(session: Any, url: str, part: tuple[int, int], descriptor: int) -> None:  # noqa: ANN401
+async def _range(session: Any, url: str, part: tuple[int, int], write: Write) -> None:  # noqa: ANN401
     """Write a range as it comes: each part on a thread, as a fetch does with chunks."""
     loop = asyncio.get_running_loop()
     at, stop = part
@@ -74,10 +82,16 @@ async def _range(session: Any, url: str, part: tuple[int, int], descriptor: int)
         if answer.status != 206:
             raise RuntimeError(f"{url} answers {answer.status}")
         while data := await answer.content.readany():
-            await loop.run_in_executor(None, os.pwrite, descriptor, data, at)
+            await loop.run_in_executor(None, write, data, at)
             at += len(data)
     if at != stop:
         raise RuntimeError(f"{url} ends at {at}, expected {stop}")
+
+
+def _write(descriptor: int, data: bytes, at: int, *, hashing: bool) -> None:
+    if hashing:
+        digest(data)
+    os.pwrite(descriptor, data, at)
 
 
 @contextmanager

@@ -383,7 +383,7 @@ class FetchJob:
             encoding_root=to_text(header.encoding_root),
             authenticated=authenticated,
             tier=self._tier,
-            complete=self._complete(),
+            complete=self._complete(whole=whole),
             whole=whole,
             parent=None if parent is None else to_text(parent.root),
             total=counts.total,
@@ -399,7 +399,9 @@ class FetchJob:
             seconds=time.monotonic() - self._began,
         )
 
-    def _complete(self) -> tuple[str, ...]:
+    def _complete(self, *, whole: bool) -> tuple[str, ...]:
+        if whole:
+            return self._contents.tiers  # without a look at what was just written
         with Container.open(self._destination) as container:
             if container.encoding.parent is None:
                 return complete_tiers(container, None)

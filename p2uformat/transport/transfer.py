@@ -294,7 +294,7 @@ class Transfer:
             raise _Mismatch(got)
 
     def _deliver_all(self, ready: Sequence[tuple[Piece, Views]]) -> tuple[int, bytes]:
-        """Deliver pieces until one has another digest; return how many had the right one, and it."""
+        """Deliver pieces up to one with another digest; return how many were right, and that."""
         for number, (piece, views) in enumerate(ready):
             got = self._deliver(piece, views)
             if piece.id is not None and got != piece.id:

@@ -68,7 +68,7 @@ def test_fetching_over_links_is_counted(web, mine):
     assert all(row[4] > 0 for row in table.rows)
     assert len(checks) == 2
     table, checks = fetchlinks.wide(web, "m.p2u", mine, 1)
-    assert len(table.rows) == 8
+    assert len(table.rows) == 10
     size = (web.folder / "m.p2u").stat().st_size
     # What the first request cuts comes again.
     assert all(size <= row[2] <= size + (1 << 20) for row in table.rows)
