@@ -15,6 +15,8 @@ import p2uformat
 from benchmarks import (
     accuracy,
     errors,
+    fetching,
+    fetchversions,
     growth,
     peers,
     plots,
@@ -32,27 +34,12 @@ from benchmarks import (
 
 HERE = Path(__file__).resolve().parent
 SECTIONS = (
-    "sizes",
-    "q4-error",
-    "accuracy",
-    "pruned",
-    "speed",
-    "real",
-    "growth",
-    "versions",
-    "stores",
-    "live",
+    *("sizes", "q4-error", "accuracy", "pruned", "speed", "real", "growth", "versions"),
+    *("fetching", "stores", "live"),
 )
 PACKAGES = (
-    "numpy",
-    "zstandard",
-    "blake3",
-    "zipnn",
-    "pcodec",
-    "blosc2",
-    "gguf",
-    "safetensors",
-    "torch",
+    *("numpy", "zstandard", "blake3", "zipnn", "pcodec", "blosc2", "gguf", "safetensors"),
+    *("fsspec", "aiohttp", "torch"),
 )
 
 
@@ -104,6 +91,8 @@ def _measure(options: argparse.Namespace, work: Path) -> list[report.Section]:
         "versions": lambda: _versions(data, work, options.repeats),
         "stores": lambda: stores.run(sources.minilm(), work, options.repeats),
     }
+    if peers.has("aiohttp"):
+        sections["fetching"] = lambda: _fetching(data, work, options.repeats)
     if peers.has("gguf"):
         models = sources.real_models(data) + casts
         sections["q4-error"] = lambda: errors.run(models, work)
@@ -123,6 +112,12 @@ def _live(data: Path | None, repeats: int) -> report.Section:
     from benchmarks import live, livenets  # with PyTorch, which the others do without
 
     return live.run(livenets.jobs(data), repeats)
+
+
+def _fetching(data: Path | None, work: Path, repeats: int) -> report.Section:
+    minilm = sources.minilm()
+    steps = fetchversions.steps(data, minilm, work)
+    return fetching.run(fetching.Plan(minilm, steps, repeats=repeats), work)
 
 
 def _timed(name: str, call: Callable[[], report.Section]) -> report.Section:

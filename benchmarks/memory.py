@@ -14,8 +14,10 @@ import p2uformat
 COMMANDS = ("pack", "verify", "verify --deep", "unpack", "q4")
 
 
-def in_child(command: str, source: Path, destination: Path) -> tuple[float, float]:
+def in_child(command: str, source: Path | str, destination: Path) -> tuple[float, float]:
     """Run one command in a fresh interpreter; return its peak memory in MiB and its seconds.
+
+    Beside `COMMANDS` there are `fetch`, and `get` as fsspec does it; their source is a URL.
 
     The memory is all of the process's, the seconds are of the command alone.
     """
@@ -26,9 +28,16 @@ def in_child(command: str, source: Path, destination: Path) -> tuple[float, floa
     return float(peak) / 2**20, float(seconds)
 
 
-def perform(command: str, source: Path, destination: Path) -> None:
+def perform(command: str, source: str, destination: str) -> None:
     """Do what `in_child` asked for."""
-    if command == "pack":
+    if command == "fetch":
+        p2uformat.fetch(source, destination)
+    elif command == "get":
+        # What other commands are measured with does not hold this.
+        from benchmarks import fetchpeers
+
+        fetchpeers.get(source, Path(destination))
+    elif command == "pack":
         p2uformat.pack(source, destination, overwrite=True)
     elif command.startswith("verify"):
         report = p2uformat.verify(source, deep=command.endswith("deep"))
@@ -54,9 +63,9 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
-def _main(command: str, source: Path, destination: Path) -> None:
+def _main(command: str, source: str, destination: str) -> None:
     p2uformat.kernels_in_use()  # numpy and the kernels load with the first name that needs them
-    _ = (p2uformat.pack, p2uformat.verify, p2uformat.unpack)
+    _ = (p2uformat.pack, p2uformat.verify, p2uformat.unpack, p2uformat.fetch)
     start = time.perf_counter()
     perform(command, source, destination)
     seconds = time.perf_counter() - start
@@ -64,4 +73,4 @@ def _main(command: str, source: Path, destination: Path) -> None:
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    _main(sys.argv[1], sys.argv[2], sys.argv[3])

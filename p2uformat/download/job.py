@@ -34,7 +34,7 @@ from p2uformat.transport import Address, Policy
 from p2uformat.transport.pieces import SPAN_BYTES, Span
 from p2uformat.transport.remote import RemoteReader
 from p2uformat.transport.running import run
-from p2uformat.transport.transfer import Transfer, Transferred
+from p2uformat.transport.transfer import Sink, Transfer, Transferred, Views
 
 __all__ = ["FetchJob"]
 
@@ -269,8 +269,12 @@ class FetchJob:
     ) -> None:
         entries = {chunk.offset: self._entries(chunk) for chunk in chunks}
 
-        def sink(part: Piece, data: memoryview) -> None:
-            target.write(part.offset, data, entries[part.offset])
+        def sink(part: Piece, views: Views) -> None:
+            at = part.offset
+            for view in views[:-1]:
+                target.write(at, view, ())
+                at += len(view)
+            target.write(at, views[-1], entries[part.offset])
 
         left = self._take_near(remote, chunks, sink)
         spans = self._spans(left)
@@ -285,14 +289,14 @@ class FetchJob:
         self,
         remote: RemoteReader,
         chunks: Sequence[StoredChunk],
-        sink: Callable[[Piece, memoryview], None],
+        sink: Sink,
     ) -> list[StoredChunk]:
         """Use what came with the manifest; return the others."""
         left = []
         for chunk in chunks:
             data = remote.first[chunk.offset : chunk.offset + chunk.length]
             if len(data) == chunk.length and digest(data) == chunk.id:
-                sink(piece(chunk), data)
+                sink(piece(chunk), [data])
                 self._counts.copied += chunk.length
             else:
                 left.append(chunk)
@@ -380,7 +384,7 @@ class FetchJob:
             encoding_root=to_text(header.encoding_root),
             authenticated=authenticated,
             tier=self._tier,
-            complete=self._complete(),
+            complete=self._complete(whole=whole),
             whole=whole,
             parent=None if parent is None else to_text(parent.root),
             total=counts.total,
@@ -396,7 +400,9 @@ class FetchJob:
             seconds=time.monotonic() - self._began,
         )
 
-    def _complete(self) -> tuple[str, ...]:
+    def _complete(self, *, whole: bool) -> tuple[str, ...]:
+        if whole:
+            return self._contents.tiers  # without a look at what was just written
         with Container.open(self._destination) as container:
             if container.encoding.parent is None:
                 return complete_tiers(container, None)

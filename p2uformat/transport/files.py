@@ -24,7 +24,7 @@ from p2uformat.transport.policy import Policy
 from p2uformat.transport.remote import RemoteReader
 from p2uformat.transport.running import run
 from p2uformat.transport.source import Source
-from p2uformat.transport.transfer import Transfer
+from p2uformat.transport.transfer import Transfer, Views
 
 __all__ = ["bring", "refuse_taken", "send"]
 
@@ -101,8 +101,11 @@ def _copy(remote: RemoteReader, file: BinaryIO, tell: Tell | None) -> None:
     if len(first) >= remote.size:
         return
 
-    def sink(piece: Piece, data: memoryview) -> None:
-        os.pwrite(file.fileno(), data, piece.offset)
+    def sink(piece: Piece, views: Views) -> None:
+        at = piece.offset
+        for view in views:
+            os.pwrite(file.fileno(), view, at)
+            at += len(view)
 
     step = min(remote.source.span_bytes, SPAN_BYTES)
     spans = [

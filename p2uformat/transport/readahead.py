@@ -15,7 +15,7 @@ from p2uformat.reading import Piece
 from p2uformat.transport.pieces import Span, merge
 from p2uformat.transport.policy import Policy
 from p2uformat.transport.source import Source
-from p2uformat.transport.transfer import Transfer, Transferred
+from p2uformat.transport.transfer import Transfer, Transferred, Views, joined
 
 __all__ = ["ReadAhead"]
 
@@ -106,7 +106,8 @@ class ReadAhead(Closing):
                 self._release(len(taken))
         return taken if taken is not None and len(taken) == length else None
 
-    def _put(self, piece: Piece, data: memoryview) -> None:
+    def _put(self, piece: Piece, views: Views) -> None:
+        data = joined(views)
         with self._changed:
             if piece.offset in self._waiting:
                 self._ready[piece.offset] = data

@@ -23,7 +23,7 @@ from p2uformat.transport.readahead import ReadAhead
 from p2uformat.transport.running import run
 from p2uformat.transport.s3 import S3Source
 from p2uformat.transport.source import Beginning, Source
-from p2uformat.transport.transfer import Transfer
+from p2uformat.transport.transfer import Transfer, joined
 
 __all__ = ["RemoteReader", "source_of"]
 
@@ -189,7 +189,9 @@ class RemoteReader(Closing):
             self._require_ranges()
         found: list[memoryview] = []
         span = Span((Piece(offset, length, None),))
-        transfer = Transfer(self.source, [span], lambda _, data: found.append(data), self.policy)
+        transfer = Transfer(
+            self.source, [span], lambda _, views: found.append(joined(views)), self.policy
+        )
         run(transfer.run())
         return found[0]
 

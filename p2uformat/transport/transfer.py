@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
-from p2uformat.digest import digest
+from p2uformat.digest import digest_of
 from p2uformat.reading import Piece
 from p2uformat.transport.attempts import Attempts
 from p2uformat.transport.fault import Fault, changed
@@ -18,11 +18,14 @@ from p2uformat.transport.pieces import Span
 from p2uformat.transport.policy import Policy
 from p2uformat.transport.source import Source
 
-__all__ = ["Sink", "Transfer", "Transferred"]
+__all__ = ["Sink", "Transfer", "Transferred", "Views", "joined"]
 
-Sink = Callable[[Piece, memoryview], None]
-"""Takes the checked bytes of a piece, on some thread."""
+Views = Sequence[memoryview]
+Sink = Callable[[Piece, Views], None]
+"""Takes the checked bytes of a piece, as they came one after the other, on some thread."""
 
+# What is at least so long is kept as it came. Less is put together: a server may send single bytes.
+_KEPT_BYTES: Final = 1 << 14
 _GAIN_BYTES: Final = 1 << 14  # what a try must at least bring to count as progress
 _REVIEW_SECONDS: Final = 1.0
 _GAIN: Final = 1.05
@@ -51,6 +54,11 @@ class Transferred:
     damaged: list[tuple[Piece, bytes]] = field(default_factory=list)
 
 
+def joined(views: Views) -> memoryview:
+    """Return views as one, in memory of its own: a view keeps all that came with it."""
+    return memoryview(b"".join(views))
+
+
 class _Mismatch(Exception):  # noqa: N818 - goes from one function to its caller
     def __init__(self, got: bytes) -> None:
         super().__init__()
@@ -60,12 +68,13 @@ class _Mismatch(Exception):  # noqa: N818 - goes from one function to its caller
 class _Part:
     """Spans' pieces that are left, and as much of the first as came."""
 
-    __slots__ = ("filled", "pieces", "room")
+    __slots__ = ("_held", "filled", "pieces", "ready")
 
     def __init__(self, pieces: Iterable[Piece]) -> None:
         self.pieces = deque(pieces)
         self.filled = 0
-        self.room: bytearray | None = None
+        self.ready: list[tuple[Piece, Views]] = []
+        self._held: list[memoryview | bytearray] = []
 
     @property
     def start(self) -> int:
@@ -76,18 +85,33 @@ class _Part:
         return self.pieces[-1].stop
 
     def take(self, view: memoryview) -> int:
-        """Copy what belongs to the first piece, and return how much that was."""
-        if self.room is None:
-            self.room = bytearray(self.pieces[0].length)
-        count = min(len(view), len(self.room) - self.filled)
-        self.room[self.filled : self.filled + count] = view[:count]
+        """Keep what belongs to the first piece, and return how much that was."""
+        count = min(len(view), self.pieces[0].length - self.filled)
+        self._keep(view[:count])
         self.filled += count
+        if self.filled == self.pieces[0].length:
+            self.ready.append((self.pieces.popleft(), self.drop()))
         return count
 
-    def drop(self) -> bytearray:
+    def _keep(self, view: memoryview) -> None:
+        if len(view) >= _KEPT_BYTES:
+            self._held.append(view)
+            return
+        last = self._held[-1] if self._held else None
+        if isinstance(last, bytearray):
+            last += view
+        else:
+            self._held.append(bytearray(view))
+
+    def put_back(self, pieces: Iterable[Piece]) -> None:
+        """Ask again for pieces that were ready, and for what came after them."""
+        self.drop()
+        self.pieces.extendleft(reversed(list(pieces)))
+
+    def drop(self) -> Views:
         """Return what came of the first piece and forget it."""
-        room, self.room, self.filled = self.room, None, 0
-        return bytearray() if room is None else room
+        held, self._held, self.filled = self._held, [], 0
+        return [memoryview(view) for view in held]
 
 
 class Transfer:
@@ -247,8 +271,8 @@ class Transfer:
                 at, view = at + count, view[count:]
                 self.state.underway += count
                 gained += count
-                if part.filled == part.pieces[0].length:
-                    await self._finish(part)
+            if part.ready:
+                await self._finish(part)
             if gained >= _GAIN_BYTES or not part.pieces:
                 attempts.gained()
                 gained = 0
@@ -256,22 +280,32 @@ class Transfer:
                 return
 
     async def _finish(self, part: _Part) -> None:
-        """Check the first piece and hand it on."""
-        piece = part.pieces[0]
-        self.state.underway -= part.filled
-        room = part.drop()
+        """Check the pieces that are ready and hand them on, all by one visit to a thread."""
+        ready, part.ready = part.ready, []
         loop = asyncio.get_running_loop()
-        got = await loop.run_in_executor(None, self._deliver, piece, room)
-        if piece.id is not None and got != piece.id:
+        done, got = await loop.run_in_executor(None, self._deliver_all, ready)
+        size = sum(piece.length for piece, _ in ready)
+        verified = sum(piece.length for piece, _ in ready[:done])
+        self.state.underway -= size
+        self.state.verified += verified
+        if done < len(ready):
+            self.state.underway -= part.filled
+            part.put_back(piece for piece, _ in ready[done:])
             raise _Mismatch(got)
-        part.pieces.popleft()
-        self.state.verified += piece.length
 
-    def _deliver(self, piece: Piece, room: bytearray) -> bytes:
+    def _deliver_all(self, ready: Sequence[tuple[Piece, Views]]) -> tuple[int, bytes]:
+        """Deliver pieces up to one with another digest; return how many were right, and that."""
+        for number, (piece, views) in enumerate(ready):
+            got = self._deliver(piece, views)
+            if piece.id is not None and got != piece.id:
+                return number, got
+        return len(ready), b""
+
+    def _deliver(self, piece: Piece, views: Views) -> bytes:
         """Hand a piece on if its digest is right, and return that."""
-        got = b"" if piece.id is None else digest(room)
+        got = b"" if piece.id is None else digest_of(views)
         if piece.id is None or got == piece.id:
-            self._sink(piece, memoryview(room))
+            self._sink(piece, views)
         return got
 
     async def _mismatched(self, part: _Part, got: bytes) -> None:
