@@ -22,7 +22,7 @@ help:
 	@echo "make fuzz    every parser under atheris, for a minute or two"
 	@echo "make sanitize  the compiled kernels, fuzzed under AddressSanitizer and UBSan"
 	@echo "make lint    ruff, mypy --strict, import-linter"
-	@echo "make bench   sizes, errors, speed, memory beside other formats (writes benchmarks/RESULTS.md)"
+	@echo "make bench   sizes, errors, speed, memory, fetching beside others (writes benchmarks/RESULTS.md)"
 	@echo "make soak    ten million executions of the parsers, the long damage tests, long sanitizing"
 	@echo "make wheel   build the wheel and check what it holds"
 

@@ -110,6 +110,8 @@ def _measured(plan: Plan, web: Web, mine: Path) -> Iterator[tuple[Table, list[Ch
         served = fetchlinks.Served("minilm.safetensors", "minilm.p2u", casync)
         yield fetchlinks.slow(web, served, mine, plan.links, plan.repeats)
         yield _parts_of_q4(web, served), []
+    else:
+        yield Table("Over slow links", fetchlinks.COLUMNS, [], "MiniLM is not installed."), []
     yield fetchlinks.wide(web, "large.p2u", mine, plan.repeats)
     yield fetchlinks.checking(web, "large.p2u", mine, plan.repeats)
     names = ["large.p2u"] if plan.model is None else ["minilm.p2u", "large.p2u"]

@@ -17,6 +17,7 @@ from benchmarks import (
     fetchs3,
     fetchservers,
     fetchversions,
+    plots,
     sources,
     versioncopies,
 )
@@ -163,6 +164,7 @@ def test_nothing_fails_where_nothing_is_installed(mine, monkeypatch, tmp_path):
     said = {row[0]: row[1] for row in section.tables[-1].rows}
     assert said["server"].startswith("the Python server")
     assert {"hf_xet", "casync", "S3"} <= set(said)
+    assert plots.draw(tmp_path, [section]) == []
 
 
 def test_all_of_it_runs_on_a_tiny_model(tmp_path):
