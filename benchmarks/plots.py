@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import speedplots
-from benchmarks.report import Cell, Section
+from benchmarks.report import Cell, Section, cell
 
 #: One colour per kind of thing, the same in every plot.
 OURS, THEIRS = "#1b6ca8", "#c8553d"
@@ -103,6 +103,33 @@ def updates(path: Path, _: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Non
     figure.savefig(path, dpi=110)
 
 
+def fetches(path: Path, _: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    """Draw the seconds of every fetch, a panel for each link, the longest on top."""
+    from matplotlib.figure import Figure
+
+    links = list(dict.fromkeys(str(cell(row[0])) for row in rows))
+    parts = [[row for row in rows if cell(row[0]) == link] for link in links]
+    heights = [len(part) + 0.6 for part in parts]
+    figure = Figure(figsize=(8, 0.42 * sum(heights) + 1), layout="constrained")
+    axes = figure.subplots(len(links), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axis, link, part in zip(axes, links, parts, strict=True):
+        ordered = sorted(part, key=lambda row: float(row[4] or 0))
+        seconds = [float(row[4] or 0) for row in ordered]
+        colours = [OURS if str(row[1]).startswith("p2u") else THEIRS for row in ordered]
+        bars = axis.barh([str(row[1]) for row in ordered], seconds, 0.7, color=colours)
+        labels = [
+            f"{taken:.3g} s, {float(row[2] or 0) / 1e6:.3g} MB"
+            for taken, row in zip(seconds, ordered, strict=True)
+        ]
+        axis.bar_label(bars, labels, padding=3, fontsize=8)
+        axis.set_title(f"MiniLM over {link} Mbit/s", fontsize=10, loc="left")
+        axis.set_xlim(0, 1.25 * max(seconds))
+        axis.grid(visible=True, axis="x", alpha=0.3)
+        axis.set_axisbelow(True)
+    axes[-1].set_xlabel("seconds (smaller is better)")
+    figure.savefig(path, dpi=110)
+
+
 Plot = Callable[[Path, Sequence[str], Sequence[Sequence[Cell]]], None]
 
 #: File -> section, number of its table, how it is drawn.
@@ -113,4 +140,5 @@ PLOTS: dict[str, tuple[str, int, Plot]] = {
     "speed-all-cores.png": ("speed", 2, speedplots.bars),
     "growth.png": ("growth", 0, speedplots.growth),
     "updates.png": ("versions", 0, updates),
+    "fetching.png": ("fetching", 0, fetches),
 }

@@ -72,12 +72,23 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """All that one measurement has to say."""
+    """All that one measurement has to say.
+
+    Parameters
+    ----------
+    key, title
+        Its name, for programs and for people.
+    tables, checks
+        What was measured.
+    environment
+        Where, if not where most of the report was.
+    """
 
     key: str
     title: str
     tables: Sequence[Table] = field(default_factory=tuple)
     checks: Sequence[Check] = field(default_factory=tuple)
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 def number(value: float) -> str:
@@ -135,9 +146,16 @@ def tally(checks: Sequence[Check]) -> str:
     )
 
 
+def facts(environment: dict[str, str]) -> str:
+    """Render an environment."""
+    return ", ".join(f"{name} {value}" for name, value in environment.items())
+
+
 def section_markdown(section: Section) -> str:
     """Render one section."""
     parts = [f"## {section.title}"]
+    if section.environment:
+        parts.append(f"Measured apart from the rest: {facts(section.environment)}.")
     for table in section.tables:
         if table.title:
             parts.append(f"### {table.title}")
@@ -174,6 +192,15 @@ def write(
     (folder / "results.json").write_text(text + "\n", encoding="utf-8")
 
 
+def known_environment(folder: Path) -> dict[str, str]:
+    """Return where most of what ``results.json`` in `folder` has was measured, if that is known."""
+    path = folder / "results.json"
+    if not path.is_file():
+        return {}
+    found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["environment"]
+    return found
+
+
 def known(folder: Path) -> list[Section]:
     """Return the sections that ``results.json`` in `folder` has; none if there is no such file."""
     path = folder / "results.json"
@@ -186,6 +213,7 @@ def known(folder: Path) -> list[Section]:
             item["title"],
             [Table(t["title"], t["columns"], t["rows"], t.get("note", "")) for t in item["tables"]],
             [Check(**{k: v for k, v in c.items() if k != "passed"}) for c in item["checks"]],
+            item.get("environment", {}),
         )
         for item in document["sections"]
     ]
@@ -196,6 +224,7 @@ def section_json(section: Section) -> dict[str, object]:
     return {
         "key": section.key,
         "title": section.title,
+        "environment": section.environment,
         "checks": [
             {
                 "what": check.what,

@@ -17,10 +17,11 @@ from benchmarks import (
     fetchs3,
     fetchservers,
     fetchversions,
+    plots,
     sources,
     versioncopies,
 )
-from p2uformat.testing import FaultServer
+from p2uformat.testing import FaultServer, parse_script
 
 pytest.importorskip("aiohttp")
 FAST = fetchlinks.Link(50e6, 1.0, 1)
@@ -158,19 +159,28 @@ def test_following_is_laid_beside_casync(web, mine, tmp_path):
 def test_nothing_fails_where_nothing_is_installed(mine, monkeypatch, tmp_path):
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     monkeypatch.setattr(fetchs3.peers, "has", lambda package: False)
-    plan = fetching.Plan(None, [], large=4 << 20, many=3, repeats=1, smallest=1 << 18, seeds=(1,))
+    plan = fetching.Plan(None, [], large=4 << 20, many=3, repeats=1, smallest=1 << 18, faulty=1)
     section = fetching.run(plan, tmp_path)
     said = {row[0]: row[1] for row in section.tables[-1].rows}
     assert said["server"].startswith("the Python server")
     assert {"hf_xet", "casync", "S3"} <= set(said)
+    assert plots.draw(tmp_path, [section]) == []
 
 
 def test_all_of_it_runs_on_a_tiny_model(tmp_path):
     model = sources.synthetic(tmp_path / "m.safetensors").path
     steps = fetchversions.steps(None, model, tmp_path, smallest=1)
-    plan = fetching.Plan(model, steps, 4 << 20, 300, [FAST], 1, 1 << 18, (1,))
+    plan = fetching.Plan(model, steps, 4 << 20, 300, [FAST], 1, 1 << 18, 1)
     section = fetching.run(plan, tmp_path)
     titles = [table.title for table in section.tables]
     assert titles[:2] == ["Over slow links", "What q4 of MiniLM is made of"]
     assert "Following a version" in titles
     assert ("From S3" in titles) == (not fetchs3.absent())
+
+
+def test_seeds_refuse_as_much_as_is_said():
+    seeds = fetchneeds.fair_seeds(3, draws=10)
+    assert len(set(seeds)) == 3
+    for seed in seeds:
+        (rule,) = parse_script(fetchneeds._SCRIPT.format(seed=seed)).rules
+        assert [bool(rule.faults(number)) for number in range(10)].count(True) == 2

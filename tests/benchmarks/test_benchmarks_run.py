@@ -267,6 +267,17 @@ def test_the_report_states_each_target_and_whether_it_is_met(tmp_path):
     assert document["sections"][0]["checks"][1]["passed"] is False
 
 
+def test_what_was_measured_apart_says_where(tmp_path):
+    table = report.Table("T", ["x"], [["n"]])
+    apart = report.Section("b", "B", [table], environment={"processor": "other"})
+    report.write(tmp_path, [report.Section("a", "A", [table]), apart], "", {"processor": "this"})
+    text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert text.count("Measured apart from the rest: processor other.") == 1
+    assert report.known_environment(tmp_path) == {"processor": "this"}
+    assert [section.environment for section in report.known(tmp_path)] == [{}, apart.environment]
+    assert report.known_environment(tmp_path / "none") == {}
+
+
 def test_plots_are_drawn(checkpoint, tmp_path):
     pytest.importorskip("matplotlib")
     sections = [
@@ -278,5 +289,7 @@ def test_plots_are_drawn(checkpoint, tmp_path):
     sections.append(report.Section("q4-error", "", [report.Table("", ["model"], rows)]))
     rows = [["chain", 10, 30, 25, None, 0.4, 0.3]]
     sections.append(report.Section("versions", "", [report.Table("", ["chain"], rows)]))
+    rows = [[100.0, "p2u fetch, q4", 10, 5, 1.0, 10.0, 0.9], [10.0, "casync", 9, 1, 3.0, 3.0, 1.0]]
+    sections.append(report.Section("fetching", "", [report.Table("", ["link"], rows)]))
     assert plots.draw(tmp_path, sections) == list(plots.PLOTS)
     assert all((tmp_path / name).stat().st_size > 1000 for name in plots.PLOTS)
