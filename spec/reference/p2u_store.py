@@ -16,7 +16,7 @@ from p2u_layers import MAX_DEPTH, Cursor, RefError, limit, need
 from p2u_ref import EXIT, UINT, Artifact, conform, contents, unpack
 
 MAX_PACK_BYTES, MAX_RECORD_BYTES = (1 << 26) + (1 << 16), 1 << 24
-MAX_BUNDLE_BYTES, MAX_ENTRY_BYTES = 1 << 30, 1 << 20
+MAX_BUNDLE_BYTES, MAX_ENTRY_BYTES, MAX_LIST_BYTES = 1 << 30, 1 << 20, 1 << 26
 ID, DIGEST, PLACE = 16, 32, (UINT, UINT, UINT)
 RECORD = {"artifacts": [(bytes, [PLACE], [PLACE])], "bundles": [ID], "packs": [(ID, UINT)]}
 RECORD |= {"version": UINT, "writer": ID}
