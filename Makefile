@@ -84,7 +84,7 @@ fuzz: $(VENV)/.fuzz
 SANITIZED  := build/sanitized
 SANITIZERS := libasan.so libubsan.so libstdc++.so
 PRELOAD     = $(foreach lib,$(SANITIZERS),$(shell $(CC) -print-file-name=$(lib)))
-EXECUTIONS ?= 60000
+EXECUTIONS ?= 20000
 # All patterns of all words are for `make test`: here kernels are to meet hostile input.
 # The compiler names a library's path only if it has the library.
 sanitize: $(VENV)/.test
