@@ -72,7 +72,7 @@ test-radosgw: $(VENV)/.test
 	P2U_REQUIRE_SERVERS=radosgw $(BIN)/python -m pytest tests/store -k "radosgw or Radosgw" $(PYTEST_ARGS)
 
 # Executions of all harnesses together. FUZZ_ARGS: `--minutes 5`, `--findings FOLDER`, names of harnesses.
-FUZZ ?= 600000
+FUZZ ?= 150000
 SOAK ?= 10000000
 JOBS ?= 2
 
@@ -84,7 +84,7 @@ fuzz: $(VENV)/.fuzz
 SANITIZED  := build/sanitized
 SANITIZERS := libasan.so libubsan.so libstdc++.so
 PRELOAD     = $(foreach lib,$(SANITIZERS),$(shell $(CC) -print-file-name=$(lib)))
-EXECUTIONS ?= 20000
+EXECUTIONS ?= 8000
 # All patterns of all words are for `make test`: here kernels are to meet hostile input.
 # The compiler names a library's path only if it has the library.
 sanitize: $(VENV)/.test
