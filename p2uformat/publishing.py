@@ -14,7 +14,7 @@ from typing import Final
 from p2uformat.errors import DestinationExists, from_os_error
 from p2uformat.files import FileReader, path_text
 
-__all__ = ["Output", "publish", "refuse_taken"]
+__all__ = ["Output", "publish", "refuse_taken", "sync_folder"]
 
 _BINARY: Final = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _MODE: Final = 0o666  # less the caller's umask, as for any file that a program writes
@@ -118,6 +118,26 @@ def publish(destination: str | os.PathLike[str], *, overwrite: bool = False) -> 
         draft.close()
 
 
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where the file system can.
+
+    Raises
+    ------
+    OSError
+        If it could, and does not.
+    """
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY | _BINARY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EROFS):
+            raise
+    finally:
+        os.close(descriptor)
+
+
 def refuse_taken(name: str, *, overwrite: bool) -> None:
     """Raise `DestinationExists` if a name is taken: better before the work than after it."""
     path = Path(name)
@@ -180,7 +200,7 @@ class _Draft:
                 self._replace()
             else:
                 self._create()
-            self._sync_folder()
+            sync_folder(self._folder)
         except FileExistsError as error:
             raise _taken(self._name) from error
         except OSError as error:
@@ -215,18 +235,6 @@ class _Draft:
         try:
             source = f"/proc/self/fd/{self.descriptor}"
             os.link(source, name.name, dst_dir_fd=folder, follow_symlinks=True)
-        finally:
-            os.close(folder)
-
-    def _sync_folder(self) -> None:
-        if os.name == "nt":
-            return
-        folder = os.open(self._folder, os.O_RDONLY | _BINARY)
-        try:
-            os.fsync(folder)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EROFS):  # not all file systems can
-                raise
         finally:
             os.close(folder)
 

@@ -37,7 +37,7 @@ from p2uformat.stored.offer import Known, Offer, OfferedChunk
 from p2uformat.stored.place import StoredPlace
 from p2uformat.stored.publish import Published, publish
 
-__all__ = ["Depot", "RootExtras", "chunks_of", "pages_of", "sketch_of"]
+__all__ = ["Depot", "RootExtras", "check_target", "chunks_of", "pages_of", "sketch_of"]
 
 _MOST_ALIKE: Final = 4
 Pages = Sequence[tuple[ContentPage, EncodingPage]]
@@ -84,6 +84,8 @@ class Depot:
         Whether the place lets in one writer only.
     stack : ExitStack
         Closes what is opened.
+    brought : int
+        Bytes of packs that were written for artifacts that the one under way needs.
     """
 
     address: StoreAddress
@@ -91,6 +93,7 @@ class Depot:
     head: Version | None
     exclusive: bool
     stack: ExitStack
+    brought: int = 0
     opened: dict[bytes, tuple[StoredPlace, Contents]] = field(default_factory=dict)
 
     @classmethod
@@ -104,7 +107,7 @@ class Depot:
         AccessDenied, StoreUnavailable
             If the place cannot be written.
         """
-        _check_target(address)
+        check_target(address)
         objects = open_objects(address.store, address.options)
         probe = prepare(objects)
         assert address.name is not None
@@ -117,7 +120,7 @@ class Depot:
 
         Nothing is written, not even what finds out how the place keeps conditions.
         """
-        _check_target(address)
+        check_target(address)
         objects = open_objects(address.store, address.options)
         assert address.name is not None
         try:
@@ -288,7 +291,7 @@ class Depot:
         """Store an artifact that the one under way needs, without a name, if it is not there."""
         if self.artifact(contents.container.header.content_root) is not None:
             return
-        self.store(
+        made = self.store(
             contents.container.content.tiers,
             pages_of(contents),
             chunks_of(contents),
@@ -297,6 +300,7 @@ class Depot:
             near=() if contents.parent is None else (contents.parent,),
             named=False,
         )
+        self.brought += made.added
 
     def _known(self) -> Known:
         known = Known()
@@ -358,7 +362,14 @@ def sketch_of(pages: Iterable[ContentPage]) -> bytes:
     )
 
 
-def _check_target(address: StoreAddress) -> None:
+def check_target(address: StoreAddress) -> None:
+    """Refuse an address that no new version can have.
+
+    Raises
+    ------
+    InvalidArgument
+        If it is not a name alone.
+    """
     if address.name is None or address.seq is not None:
         raise InvalidArgument(
             f"cannot write to {address.text!r}: versions get the next free number",

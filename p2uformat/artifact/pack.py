@@ -31,7 +31,7 @@ from p2uformat.artifact.plan import (
 )
 from p2uformat.artifact.quantized import fit_tensors
 from p2uformat.artifact.spool import Spools
-from p2uformat.artifact.targets import target_for
+from p2uformat.artifact.targets import Packed, ParentWish, target_for
 from p2uformat.artifact.types import Progress, Summary
 from p2uformat.digest import digest
 from p2uformat.errors import InvalidArgument
@@ -158,8 +158,6 @@ def pack(
         if isinstance(source, str | os.PathLike):
             source = stack.enter_context(brought(source, storage_options, progress))
         checkpoint = stack.enter_context(Checkpoint(source))
-        others = candidates(parents, storage_options)
-        nearest = () if parent is None else candidates(parent, storage_options)
         options = None
         if quantizer is not None:
             if base_bits is not None or sensitivity is not None:
@@ -167,8 +165,14 @@ def pack(
             options = quantizer_options(quantizer, policy, tiers, overrides, lossy=lossy)
         elif policy is not None or lossy:
             raise InvalidArgument("a policy, or no exact tier, without a quantizer")
-        names = tiers if options is None else [tier.name for tier in options.tiers]
-        above = target.above(checkpoint, nearest, others, names, differ=not self_contained)
+        wish = ParentWish(
+            () if parent is None else candidates(parent, storage_options),
+            candidates(parents, storage_options),
+            tiers if options is None else [tier.name for tier in options.tiers],
+            frozenset() if options is None else options.features,
+            differ=not self_contained,
+        )
+        above = target.above(checkpoint, wish)
         if options is None:
             options = parse_policy(ladder_names(tiers, above), base_bits, overrides, sensitivity)
         check_tiers(options, above)
@@ -179,7 +183,7 @@ def pack(
         encoder = Encoder(options, spools, workers, above)
         pages = job.encode(plans, files, encoder)
         needed = above if encoder.needs_parent else None
-        return target.finish(options, pages, spools, needed, workers, progress)
+        return target.finish(Packed(options, pages, spools, needed), workers, progress)
 
 
 class _Job:

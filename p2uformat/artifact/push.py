@@ -40,7 +40,7 @@ class PushResult:
     reused : int
         Bytes of chunks that the store had.
     added : int
-        Bytes of packs that were written.
+        Bytes of packs that were written, for what it needs as well.
     unchanged : bool
         Whether it was the current version already, so that nothing was written.
     """
@@ -55,7 +55,9 @@ class PushResult:
     unchanged: bool
 
     @classmethod
-    def of(cls, store: str, version: Version, published: Published | None) -> PushResult:
+    def of(
+        cls, store: str, version: Version, published: Published | None, brought: int = 0
+    ) -> PushResult:
         """Return the result for a version that was made now, or was there."""
         ref = version.ref
         assert ref.content is not None
@@ -66,7 +68,7 @@ class PushResult:
             root=to_text(ref.content),
             size=ref.size,
             reused=ref.size if published is None else published.reused,
-            added=0 if published is None else published.added,
+            added=brought + (0 if published is None else published.added),
             unchanged=published is None,
         )
 
@@ -202,4 +204,4 @@ def _push(
         progress=progress,
     )
     assert published.version is not None
-    return PushResult.of(depot.address.store, published.version, published)
+    return PushResult.of(depot.address.store, published.version, published, depot.brought)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cached_property
 from typing import Final
 
 from p2uformat.artifact.ancestry import open_parent
-from p2uformat.artifact.contents import Contents, Path
-from p2uformat.artifact.depot import Depot, RootExtras
+from p2uformat.artifact.contents import Contents
+from p2uformat.artifact.depot import Depot, RootExtras, check_target
 from p2uformat.artifact.open import Artifact
-from p2uformat.artifact.options import PackOptions
 from p2uformat.artifact.parent import Parent
-from p2uformat.artifact.spool import Spools
-from p2uformat.artifact.targets import Pages, ProgressCall, Target
+from p2uformat.artifact.targets import Packed, ParentWish, ProgressCall, Target
 from p2uformat.artifact.types import Summary
 from p2uformat.digest import digest
 from p2uformat.ingest import Checkpoint
@@ -39,54 +38,48 @@ def store_target(
 ) -> Target | None:
     """Return the target that a destination means; None if it names nothing in a store."""
     address = StoreAddress.of(destination, options)
-    return None if address is None else _StoreTarget(Depot.open(address, stack))
+    return None if address is None else _StoreTarget(address, stack)
 
 
 class _StoreTarget(Target):
-    """A name in a store."""
+    """A name in a store. The place is looked at once the source is known to be one."""
 
-    def __init__(self, depot: Depot) -> None:
-        self._depot = depot
+    def __init__(self, address: StoreAddress, stack: ExitStack) -> None:
+        check_target(address)
+        self._address = address
+        self._stack = stack
 
     @property
     def path(self) -> None:
         return None
 
-    def above(
-        self,
-        checkpoint: Checkpoint,
-        parent: Sequence[Path | Contents],
-        parents: Sequence[Path | Contents],
-        tiers: Sequence[str] | str | None,
-        *,
-        differ: bool,
-    ) -> Parent | None:
-        if parent:
-            return open_parent(self._depot.stack, parent, parents, None, differ=differ)
-        found = self._depot.current() or self._nearest(checkpoint)
+    @cached_property
+    def _depot(self) -> Depot:
+        return Depot.open(self._address, self._stack)
+
+    def above(self, checkpoint: Checkpoint, wish: ParentWish) -> Parent | None:
+        depot = self._depot
+        if wish.parent:
+            return open_parent(self._stack, wish.parent, wish.parents, None, differ=wish.differ)
+        found = depot.current() or self._nearest(checkpoint)
         if found is None or len(found.complete) < len(found.tiers) or found.orphaned:
             return None
-        theirs = [tier.name for tier in found.container.content.tiers]
-        given = tiers.split(",") if isinstance(tiers, str) else tiers
+        root = found.container.content
+        if root.features != wish.features:
+            return None  # quantized in another way, it has no grid to go on with
+        given = wish.tiers.split(",") if isinstance(wish.tiers, str) else wish.tiers
         above = found.container.encoding.parent
         deep = above is not None and above.depth >= KEY_FRAME_DEPTH
-        same = given is None or list(given) == theirs
-        return Parent(found, differ=differ and same and not deep)
+        same = given is None or list(given) == [tier.name for tier in root.tiers]
+        return Parent(found, differ=wish.differ and same and not deep)
 
     def _nearest(self, checkpoint: Checkpoint) -> Contents | None:
         """Return the artifact that has the most blocks of a checkpoint, if any has some."""
         found = self._depot.alike(sketch(_block_digests(checkpoint)))
         return found[0] if found else None
 
-    def finish(
-        self,
-        options: PackOptions,
-        pages: Pages,
-        spools: Spools,
-        needed: Parent | None,
-        threads: int,
-        progress: ProgressCall,
-    ) -> Summary:
+    def finish(self, packed: Packed, threads: int, progress: ProgressCall) -> Summary:
+        options, spools, needed = packed.options, packed.spools, packed.needed
         spools.finish()
 
         def read(chunk: OfferedChunk) -> bytes | None:
@@ -94,7 +87,7 @@ class _StoreTarget(Target):
 
         published = self._depot.store(
             options.tiers,
-            pages,
+            packed.pages,
             read,
             parent=None if needed is None else needed.reference,
             extra=RootExtras(features=options.features, policy=policy_to_value(options.policy)),

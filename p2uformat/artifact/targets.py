@@ -7,6 +7,7 @@ import pathlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 from p2uformat.artifact.ancestry import open_parent
 from p2uformat.artifact.contents import Contents, Path
@@ -23,10 +24,56 @@ from p2uformat.manifest import ContentPage, EncodingPage, assemble, policy_to_va
 from p2uformat.publishing import refuse_taken
 from p2uformat.transport import StorageOptions
 
-__all__ = ["Target", "target_for"]
+__all__ = ["Packed", "ParentWish", "Target", "target_for"]
 
-Pages = list[tuple[ContentPage, EncodingPage]]
 ProgressCall = Callable[[Progress], None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ParentWish:
+    """Which parent is wanted.
+
+    Parameters
+    ----------
+    parent : sequence
+        The parent, if one is given.
+    parents : sequence
+        Where its own parents may be found.
+    tiers : sequence of str or str or None
+        The tiers, if they are given.
+    features : frozenset of str
+        What a reader of the new artifact must know.
+    differ : bool
+        Whether layers may be shared with it and differed from.
+    """
+
+    parent: Sequence[Path | Contents]
+    parents: Sequence[Path | Contents]
+    tiers: Sequence[str] | str | None
+    features: frozenset[str]
+    differ: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What `pack` has made of a source.
+
+    Parameters
+    ----------
+    options : PackOptions
+        The ladder or quantizer.
+    pages : list of (ContentPage, EncodingPage)
+        The pages.
+    spools : Spools
+        The chunks.
+    needed : Parent or None
+        What it has layers of.
+    """
+
+    options: PackOptions
+    pages: list[tuple[ContentPage, EncodingPage]]
+    spools: Spools
+    needed: Parent | None
 
 
 class Target(ABC):
@@ -38,27 +85,11 @@ class Target(ABC):
         """The file; None if it is none."""
 
     @abstractmethod
-    def above(
-        self,
-        checkpoint: Checkpoint,
-        parent: Sequence[Path | Contents],
-        parents: Sequence[Path | Contents],
-        tiers: Sequence[str] | str | None,
-        *,
-        differ: bool,
-    ) -> Parent | None:
+    def above(self, checkpoint: Checkpoint, wish: ParentWish) -> Parent | None:
         """Open the parent: the one given, or one that serves."""
 
     @abstractmethod
-    def finish(
-        self,
-        options: PackOptions,
-        pages: Pages,
-        spools: Spools,
-        needed: Parent | None,
-        threads: int,
-        progress: ProgressCall,
-    ) -> Summary:
+    def finish(self, packed: Packed, threads: int, progress: ProgressCall) -> Summary:
         """Put it there, and say what it is."""
 
 
@@ -101,30 +132,15 @@ class _FileTarget(Target):
     def path(self) -> pathlib.Path:
         return self._path
 
-    def above(
-        self,
-        checkpoint: Checkpoint,
-        parent: Sequence[Path | Contents],
-        parents: Sequence[Path | Contents],
-        tiers: Sequence[str] | str | None,  # noqa: ARG002 - others than the parent's are refused
-        *,
-        differ: bool,
-    ) -> Parent | None:
+    def above(self, checkpoint: Checkpoint, wish: ParentWish) -> Parent | None:
         _refuse_itself(checkpoint, self._path)
-        return open_parent(self._stack, parent, parents, self._path, differ=differ)
+        return open_parent(self._stack, wish.parent, wish.parents, self._path, differ=wish.differ)
 
-    def finish(
-        self,
-        options: PackOptions,
-        pages: Pages,
-        spools: Spools,
-        needed: Parent | None,
-        threads: int,
-        progress: ProgressCall,
-    ) -> Summary:
+    def finish(self, packed: Packed, threads: int, progress: ProgressCall) -> Summary:
+        options, needed = packed.options, packed.needed
         manifest = assemble(
             options.tiers,
-            pages,
+            packed.pages,
             None if needed is None else needed.reference,
             () if needed is None else needed.pages,
             features=options.features,
@@ -133,7 +149,7 @@ class _FileTarget(Target):
         made = write_artifact(
             self._path,
             manifest=manifest,
-            tier_spools=spools.finish(),
+            tier_spools=packed.spools.finish(),
             overwrite=self._overwrite,
             progress=None
             if progress is None

@@ -14,7 +14,7 @@ from typing import Final
 
 from p2uformat.errors import DestinationExists, Malformed, from_os_error
 from p2uformat.files import path_text
-from p2uformat.publishing import Output
+from p2uformat.publishing import Output, sync_folder
 
 __all__ = ["Folder", "publish_folder", "unsafe_on_windows"]
 
@@ -119,7 +119,7 @@ class Folder:
     def sync(self) -> None:
         """Sync all folders: the files' names are in them."""
         for folder in sorted(self._folders, key=lambda folder: -len(folder.parts)):
-            _sync(folder)
+            sync_folder(folder)
 
 
 def _sync_file(descriptor: int, name: str) -> None:
@@ -189,7 +189,7 @@ def publish_folder(
         try:
             folder.sync()
             _rename(root, final, overwrite=overwrite)
-            _sync(final.parent)
+            sync_folder(final.parent)
         except OSError as error:
             if error.errno in _TAKEN:
                 raise _taken(name) from error
@@ -249,16 +249,3 @@ def _rename(root: Path, final: Path, *, overwrite: bool) -> None:
         old.rename(final)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EROFS):  # not all file systems can
-            raise
-    finally:
-        os.close(descriptor)

@@ -21,7 +21,7 @@ from p2uformat.download.types import FetchPlan, FetchResult
 from p2uformat.errors import P2UError
 from p2uformat.files import path_text
 from p2uformat.parallel import worker_count
-from p2uformat.reading import Openable, Reader
+from p2uformat.reading import Reader
 from p2uformat.stored.place import StoredPlace
 from p2uformat.transport import Address, Policy, StorageOptions
 from p2uformat.transport.remote import RemoteReader
@@ -135,7 +135,7 @@ def fetch(
         near = candidates(seeds, storage_options)
         with Seeds(near, candidates(parents, storage_options)) as known:
             result = job.run(known, authenticated=expect is not None)
-            if contents.container.encoding.parent is None or not isinstance(place, Openable):
+            if contents.container.encoding.parent is None or not isinstance(place, StoredPlace):
                 return result
             limits = Limits(result.tier, policy, workers)
             return replace(result, beside=fetch_parents(place, here, limits, known, progress))

@@ -14,7 +14,7 @@ from p2uformat.download.seeds import Seeds
 from p2uformat.download.selection import Selection
 from p2uformat.download.types import FetchResult
 from p2uformat.errors import from_os_error
-from p2uformat.reading import Openable
+from p2uformat.stored.place import StoredPlace
 from p2uformat.transport import Policy
 
 __all__ = ["Limits", "fetch_parents"]
@@ -42,7 +42,7 @@ class Limits:
 
 
 def fetch_parents(
-    place: Openable,
+    place: StoredPlace,
     destination: str,
     limits: Limits,
     seeds: Seeds,
@@ -54,7 +54,7 @@ def fetch_parents(
 
     Parameters
     ----------
-    place : Openable
+    place : StoredPlace
         The artifact.
     destination : str
         Its file.
@@ -68,7 +68,7 @@ def fetch_parents(
     folder = beside(destination)
     results = []
     for parent in place.ancestors:
-        with Container(parent.open_reader()) as container:
+        with Container(parent.open_reader(limits.policy)) as container:
             root = container.header.content_root
             if root in seeds.roots:
                 continue

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 
 from p2uformat.artifact.contents import Contents, Path, placed
 from p2uformat.artifact.open import Artifact, Parents, candidates
@@ -26,6 +26,7 @@ from p2uformat.repository.repairstore import Finder, repair_store
 from p2uformat.repository.types import RepairResult, StoreReport
 from p2uformat.store.collector import CollectReport, collect
 from p2uformat.store.keys import new_id
+from p2uformat.store.lease import Lease
 from p2uformat.store.lookup import find_record
 from p2uformat.store.marker import check_marker, prepare
 from p2uformat.store.objects import Objects
@@ -171,8 +172,8 @@ class Store:
             If one of them is not there.
         """
         check_marker(self._objects)
-        prepare(self._objects)
-        return remove(self._objects, name, new_id(), versions).seq
+        with self._writing():
+            return remove(self._objects, name, new_id(), versions).seq
 
     def verify(
         self,
@@ -287,9 +288,8 @@ class Store:
             If something is damaged that decides what is needed. Nothing is deleted then.
         """
         check_marker(self._objects)
-        if delete:
-            prepare(self._objects)
-        return collect(self._objects, keep=keep, grace=grace, delete=delete, progress=progress)
+        with self._writing() if delete else nullcontext():
+            return collect(self._objects, keep=keep, grace=grace, delete=delete, progress=progress)
 
     def copy(
         self,
@@ -320,6 +320,18 @@ class Store:
             return push(
                 artifact, destination, tier=tier, progress=progress, storage_options=options
             )
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Write meanwhile; alone, where the place keeps no conditions."""
+        if prepare(self._objects).conditions:
+            yield
+            return
+        lease = Lease.begin(self._objects, exclusive=True)
+        try:
+            yield
+        finally:
+            lease.abandon()
 
     def _address(self, name: str) -> StoreAddress:
         address = StoreAddress.of(self.address(name), self._options)

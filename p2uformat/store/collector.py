@@ -161,6 +161,7 @@ class _Collection:
         self._progress = progress
         self._now = now
         self._dead: dict[str, Stat] = {}
+        self._alive: set[str] = set()
         self._sizes: dict[PackId, int] = {}
         self._condemned: set[str] = set()
         self._counts = dict.fromkeys(
@@ -177,13 +178,17 @@ class _Collection:
                 continue  # nothing that this knows: not this program's to delete
             if pack is not None:
                 self._sizes[pack] = stat.size
-            if stat.key not in marks.keys and writer not in marks.pinned.writers:
-                self._dead[stat.key] = stat
+            self._sort(stat, lives=stat.key in marks.keys or writer in marks.pinned.writers)
         for stat in self._objects.scan(ROOTS):
-            if record_of(stat.key) is None or stat.key in marks.keys:
-                continue
-            if not self._is_in_writing(stat):
-                self._dead[stat.key] = stat
+            if record_of(stat.key) is not None:
+                lives = stat.key in marks.keys or self._is_in_writing(stat)
+                self._sort(stat, lives=lives)
+
+    def _sort(self, stat: Stat, *, lives: bool) -> None:
+        if lives:
+            self._alive.add(stat.key)
+        else:
+            self._dead[stat.key] = stat
 
     def _is_in_writing(self, stat: Stat) -> bool:
         """Return whether a record is of a writer at work, who has not named it yet."""
@@ -212,7 +217,7 @@ class _Collection:
         # Records first: none may stay that names what is gone. Of a root the newest last, or an
         # older one would count meanwhile.
         dead = sorted((key for key in keys if key in self._dead), key=_deletion_order)
-        left = [key for key in keys if key in self._marks.keys]
+        left = [key for key in keys if key in self._alive]
         self._counts["spared"] += len(left)
         self._counts["deleted"] += len(dead)
         self._counts["deleted_bytes"] += sum(self._dead[key].size for key in dead)
@@ -257,24 +262,15 @@ class _Collection:
         if not self._delete:
             return
         stats = self._objects.scan(PINS)
-        pinned = {writer_in(stat.key) for stat in stats if not stat.key.endswith(".end")}
-        ended = {writer_in(stat.key) for stat in stats if stat.key.endswith(".end")}
-        old = [
-            stat.key
-            for stat in stats
-            if stat.key.endswith(".end")
-            and writer_in(stat.key) not in pinned
-            and self._now - stat.modified > _ENDS_STAY
-        ]
-        # A committed writer that never came to its name: what it wrote stays for as long.
-        late = [
-            stat.key
-            for stat in stats
-            if not stat.key.endswith(".end")
-            and writer_in(stat.key) in ended
-            and self._now - stat.modified > _ENDS_STAY
-        ]
-        self._objects.delete([*old, *late])
+        ends = [stat for stat in stats if stat.key.endswith(".end")]
+        pins = [stat for stat in stats if not stat.key.endswith(".end")]
+        ended = {writer_in(stat.key) for stat in ends}
+        pinned = {writer_in(stat.key) for stat in pins}
+        # Pins first, and of a committed writer too, that never came to its name: then the end.
+        idle = [stat for stat in pins if writer_in(stat.key) in ended]
+        idle += [stat for stat in ends if writer_in(stat.key) not in pinned]
+        old = [stat.key for stat in idle if self._now - stat.modified > _ENDS_STAY]
+        self._objects.delete(old)
         merge_index(self._objects, new_id(), self._marks.newest)
 
     def report(self, count: int) -> CollectReport:

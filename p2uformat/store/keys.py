@@ -29,7 +29,6 @@ __all__ = [
     "end_key",
     "is_key",
     "new_id",
-    "number_in",
     "packs_of",
     "pin_key",
     "record_key",
@@ -58,7 +57,8 @@ _PART: Final = re.compile(r"(?![0-9]{16}\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _PARTS: Final = 8
 _KEY: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 _REF: Final = re.compile(r"refs/(.+)/([0-9]{16})")
-_NUMBER: Final = re.compile(r".*[/.]([0-9]{4,16})")
+_BUNDLE: Final = re.compile(r"meta/([0-9a-f]{2})/(\1[0-9a-f]{30})")
+_RECORD: Final = re.compile(r"roots/([0-9a-f]{64})/([0-9]{8})")
 _PIN: Final = re.compile(r"pins/([0-9a-f]{32})\.(?:[0-9]{4}|end)")
 _PACK: Final = re.compile(r"packs/([0-9a-f]{2})/(\1[0-9a-f]{30})/([0-9]{6})")
 
@@ -215,18 +215,6 @@ def end_key(writer: bytes) -> str:
     return f"{PINS}{writer.hex()}.end"
 
 
-def number_in(key: str) -> int | None:
-    """Return the number that a key ends in; None without one.
-
-    Examples
-    --------
-    >>> number_in("roots/00/00000004"), number_in("pins/00.end")
-    (4, None)
-    """
-    found = _NUMBER.fullmatch(key)
-    return None if found is None else int(found[1])
-
-
 def writer_in(key: str) -> bytes | None:
     """Return the writer whose pin, or end, a key stands for; None if it is neither.
 
@@ -237,10 +225,6 @@ def writer_in(key: str) -> bytes | None:
     """
     found = _PIN.fullmatch(key)
     return None if found is None else bytes.fromhex(found[1])
-
-
-_BUNDLE: Final = re.compile(r"meta/([0-9a-f]{2})/(\1[0-9a-f]{30})")
-_RECORD: Final = re.compile(r"roots/([0-9a-f]{64})/([0-9]{8})")
 
 
 def bundle_writer(key: str) -> bytes | None:

@@ -20,7 +20,7 @@ from p2uformat.errors import (
     from_os_error,
 )
 from p2uformat.files import FileReader, path_text
-from p2uformat.publishing import publish
+from p2uformat.publishing import publish, sync_folder
 from p2uformat.store.keys import PACKS, check_key, is_key
 from p2uformat.store.objects import Probe, Stat
 
@@ -147,7 +147,7 @@ class LocalObjects:
             if folder != self._root:
                 self._make_folder(folder.parent)
             folder.mkdir(exist_ok=True, parents=folder == self._root)
-            _sync(folder.parent)
+            sync_folder(folder.parent)
         except FileNotFoundError:
             return  # it vanished again; the write will tell
         except OSError as error:
@@ -176,16 +176,3 @@ class LocalObjects:
                 key = Path(entry.path).relative_to(self._root).as_posix()
                 if is_key(key):
                     yield Stat(key, status.st_size, status.st_mtime)
-
-
-def _sync(folder: Path) -> None:
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EROFS):
-            raise
-    finally:
-        os.close(descriptor)

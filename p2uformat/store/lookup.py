@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from p2uformat.errors import CorruptData
 from p2uformat.limits import MAX_RECORD_BYTES
-from p2uformat.store.keys import ROOTS, number_in, record_key
+from p2uformat.store.keys import ROOTS, record_key, record_of
 from p2uformat.store.objects import Objects
 from p2uformat.store.records import Record
 
@@ -57,8 +57,8 @@ def read_record(objects: Objects, root: bytes, generation: int) -> Found:
 
 def newest(objects: Objects, root: bytes) -> int | None:
     """Return the highest generation of the records of a content root; None if there is none."""
-    found = (number_in(stat.key) for stat in objects.scan(f"{ROOTS}{root.hex()}/"))
-    return max((number for number in found if number is not None), default=None)
+    found = (record_of(stat.key) for stat in objects.scan(f"{ROOTS}{root.hex()}/"))
+    return max((known[1] for known in found if known is not None), default=None)
 
 
 def find_record(objects: Objects, root: bytes) -> Found | None:

@@ -19,8 +19,8 @@ from p2uformat.store.keys import (
     PackId,
     bundle_key,
     end_key,
-    number_in,
     record_key,
+    record_of,
     writer_in,
 )
 from p2uformat.store.lease import last_pins
@@ -235,14 +235,9 @@ def live_refs(objects: Objects, keep: int | None = None) -> Iterator[tuple[str, 
 def _newest(stats: Iterable[Stat]) -> dict[bytes, int]:
     found: dict[bytes, int] = {}
     for stat in stats:
-        root, _, _ = stat.key.removeprefix(ROOTS).partition("/")
-        generation = number_in(stat.key)
-        try:
-            name = bytes.fromhex(root)
-        except ValueError:
-            continue
-        if generation is not None:
-            found[name] = max(generation, found.get(name, 0))
+        known = record_of(stat.key)
+        if known is not None:
+            found[known[0]] = max(known[1], found.get(known[0], 0))
     return found
 
 

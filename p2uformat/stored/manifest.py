@@ -134,11 +134,15 @@ def _pieces(header: Header, placed: Placed, bundles: Bundles) -> Iterator[bytes]
     blobs = [data for _, _, data in blobs_of(placed, bundles)]
     yield placed.header
     yield from blobs
-    tiers = len(ContentRoot.parse(blobs[0]).tiers)
+    root = ContentRoot.parse(blobs[0])
+    tiers = len(root.tiers)
     related = EncodingRoot.parse(blobs[1]).parent is not None
     pages = [
         EncodingPage.parse(
-            encoding, ContentPage.parse(content, tiers=tiers), tiers=tiers, parent=related
+            encoding,
+            ContentPage.parse(content, tiers=tiers, features=root.features),
+            tiers=tiers,
+            parent=related,
         )
         for content, encoding in zip(blobs[2::2], blobs[3::2], strict=True)
     ]

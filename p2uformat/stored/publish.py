@@ -145,7 +145,8 @@ class _Publishing:
         known = self.known
         refused: frozenset[str] = frozenset()
         for _ in range(_MOST_TRIES):
-            known = known.without(refused)
+            if refused:
+                known = known.without(refused)
             places = arrange(self.offer.chunks, known)
             lease = self._lease(places, known)
             if not lease.refused:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from p2uformat.closing import Closing
 from p2uformat.errors import StoreUnavailable
 from p2uformat.store.keys import PackId
 from p2uformat.store.objects import Objects
@@ -19,7 +19,7 @@ __all__ = ["CONNECTIONS", "Uploads"]
 CONNECTIONS: Final = 4  # each holds a pack in memory, and some clients hold it twice
 
 
-class Uploads:
+class Uploads(Closing):
     """Puts chunks into packs and writes these.
 
     Parameters
@@ -56,15 +56,8 @@ class Uploads:
         self._pool = ThreadPoolExecutor(connections, "p2u-push")
         self._underway: list[Future[None]] = []
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Wait for what is under way, and begin nothing more."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def add(self, chunk: OfferedChunk, data: bytes | memoryview) -> PackPlace:
