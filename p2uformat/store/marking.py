@@ -64,8 +64,6 @@ class Marks:
     ----------
     pinned : Pinned
         By pins.
-    records : dict of str to Found
-        The records that count, by key; without their content once they were looked at.
     keys : set of str
         Keys of packs, bundles and records.
     newest : dict of bytes to int
