@@ -108,7 +108,8 @@ def pack(
         An artifact of an earlier version. Its step exponents are kept where they still fit, what
         is unchanged stays there, and changed layers are stored as differences where that is
         smaller: the new file needs the parent to be read. Its content is the same as without. In
-        a store it is by default the current version of the name, or what has most in common.
+        a store it is by default the current version of the name, or what has most in common, if
+        that has the `tiers` and `base_bits` that are asked for.
     parents : path, Artifact, or sequence of them
         Where to find the artifacts that the parent itself needs, as in `open`.
     self_contained : bool
@@ -169,6 +170,7 @@ def pack(
             () if parent is None else candidates(parent, storage_options),
             candidates(parents, storage_options),
             tiers if options is None else [tier.name for tier in options.tiers],
+            base_bits,
             frozenset() if options is None else options.features,
             differ=not self_contained,
         )
