@@ -52,6 +52,8 @@ class PackOptions:
         What quantizes instead of the ladder of bit planes.
     policy : Policy or None
         Which tensors it quantizes; given exactly with a quantizer.
+    separate : bool
+        Whether chunks of quantized tensors hold nothing of another tensor.
     """
 
     tiers: tuple[TierSpec, ...]
@@ -61,6 +63,7 @@ class PackOptions:
     sensitivity: Sensitivity
     quantizer: Quantizer | None = None
     policy: Policy | None = None
+    separate: bool = False
 
     @property
     def lossy(self) -> bool:

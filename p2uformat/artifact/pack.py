@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import chain, islice
 
 import numpy as np
@@ -63,6 +64,7 @@ def pack(
     quantizer: Quantizer | str | None = None,
     policy: Policy | None = None,
     lossy: bool = False,
+    chunk_per_tensor: bool = False,
     parent: Path | Artifact | None = None,
     parents: Parents = (),
     self_contained: bool = False,
@@ -104,6 +106,10 @@ def pack(
     lossy : bool
         Whether to leave the exact tier out: the source is then not to be had from the artifact,
         which says so.
+    chunk_per_tensor : bool
+        Whether small tensors that are quantized have chunks of their own, where otherwise many
+        share one: for readers that fetch each tensor at a tier of its own. It takes about 50 bytes
+        more for each tensor and tier.
     parent : Artifact or path, optional
         An artifact of an earlier version. Its step exponents are kept where they still fit, what
         is unchanged stays there, and changed layers are stored as differences where that is
@@ -177,6 +183,7 @@ def pack(
         above = target.above(checkpoint, wish)
         if options is None:
             options = parse_policy(ladder_names(tiers, above), base_bits, overrides, sensitivity)
+        options = replace(options, separate=chunk_per_tensor)
         check_tiers(options, above)
         job = _Job(checkpoint, options, workers, progress, above)
         plans, files = job.plan(sha256=sha256)
@@ -303,6 +310,7 @@ class _Job:
                 rule.bits,
                 rule.weight,
                 rule.exact or self._policy.quantizer is not None,
+                self._policy.separate,
                 fit=fits.get(tensor.name),
             )
             if self._parent is not None and fmt is not None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from p2uformat.artifact.bodies import Body, Bucket, EncodedBlock, Form, Shared, placed_block
 from p2uformat.artifact.catalog import StoredFile, StoredTensor
-from p2uformat.artifact.plan import ALONE, BlockPlan, TensorPlan
+from p2uformat.artifact.plan import BlockPlan, TensorPlan
 from p2uformat.digest import digest, digest_of
 from p2uformat.floats import FORMATS, FloatFormat
 from p2uformat.manifest import (
@@ -120,7 +120,7 @@ def encode_quantized(
         for layer, name in enumerate(digests):
             if parent.known(layer and tiers - 1, name):
                 bodies[layer] = Shared()
-    alone = alone or block.weights >= ALONE
+    alone = alone or plan.alone(block)
     made = placed_block(tuple(digests), bodies, None, block.weights, alone=alone)
     return EncodedBlock(
         made.digests, made.bodies, None, made.weight, rebuilt=rebuilt, distances=coded.distances
