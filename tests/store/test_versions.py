@@ -363,3 +363,15 @@ def test_what_is_no_source_makes_no_store(place, tmp_path):
         with pytest.raises(P2UError):
             p2uformat.push(tmp_path / source, f"{place}#m")
     assert not (tmp_path / "store").exists()
+
+
+def test_names_below_a_name(anywhere, packed):
+    place, how = anywhere
+    store = p2uformat.Store(place, storage_options=how)
+    for name in ("a", "a/b", "a/b/c", "ab/c", "z"):
+        store.push(packed, name)
+    assert [info.name for info in store.names("a")] == ["a", "a/b", "a/b/c"]
+    assert [info.name for info in store.names("a/b")] == ["a/b", "a/b/c"]
+    assert store.names("nothing") == []
+    with pytest.raises(InvalidArgument):
+        store.names("../a")
