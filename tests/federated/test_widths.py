@@ -167,7 +167,7 @@ def test_layers_of_a_ladder(tmp_path):
     """What is planned is what is fetched: bytes too stay under the budget."""
     rng = np.random.default_rng(0)
     model = {
-        f"l{i}": (rng.standard_normal((96, 96)) * 10.0**-i).astype(np.float32) for i in range(6)
+        f"l{i}": (rng.standard_normal((96, 96)) * 2.0**-i).astype(np.float32) for i in range(6)
     }
     model["bias"] = rng.standard_normal(96).astype(np.float32)
     path = tmp_path / "m.p2u"
