@@ -266,30 +266,20 @@ def prune_and_grow(
     used = used_bits(layers, made)
     while used > limit:
         for layer in order:
-            if used <= limit:
-                break
-            used += _move(layer, made, -1)
+            narrower = [w for w in layer.widths if w < made[layer.name]][-1:]
+            if used > limit and narrower:
+                used -= layer.bits[made[layer.name]] - layer.bits[narrower[0]]
+                made[layer.name] = narrower[0]
     grown = True
     while grown:
         grown = False
         for layer in reversed(order):
-            cost = _move(layer, made, 1)
-            if cost and used + cost > limit:
-                _move(layer, made, -1)
-            elif cost:
-                used += cost
+            step = _next_step(layer, made[layer.name])
+            if step is not None and used + step.bits <= limit:
+                used += step.bits
+                made[layer.name] = step.width
                 grown = True
     return {name: made[name] for name in sorted(made)}
-
-
-def _move(layer: Layer, widths: dict[str, int], by: int) -> int:
-    """Make a layer one step wider or narrower, if it can be; return how many bits that takes."""
-    place = layer.widths.index(widths[layer.name])
-    other = place + by
-    if not 0 <= other < len(layer.widths):
-        return 0
-    widths[layer.name] = layer.widths[other]
-    return layer.bits[layer.widths[other]] - layer.bits[layer.widths[place]]
 
 
 @dataclass(frozen=True, slots=True)
