@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from p2uformat.container import Container, Place, open_reader
 from p2uformat.download.job import FetchJob
 from p2uformat.download.kin import Limits, fetch_parents, with_ancestors
 from p2uformat.download.seeds import Seeds
-from p2uformat.download.selection import Selection, wanted_chunks
+from p2uformat.download.selection import Selection, Tensors, wanted_chunks
 from p2uformat.download.types import FetchPlan, FetchResult
 from p2uformat.errors import P2UError
 from p2uformat.files import path_text
@@ -36,7 +36,7 @@ def fetch(
     destination: str | os.PathLike[str],
     *,
     tier: str | None = None,
-    tensors: str | Sequence[str] | Mapping[str, str] | None = None,
+    tensors: Tensors = None,
     rows: Rows | None = None,
     seeds: Parents = (),
     parents: Parents = (),
@@ -66,9 +66,10 @@ def fetch(
         The file. If it is there it must be of the same artifact.
     tier : str, optional
         Up to which tier; all of it by default.
-    tensors : str, sequence of str, or mapping of str to str, optional
+    tensors : str, sequence of str, mapping of str to str, or callable, optional
         Patterns as in a shell, case kept: only tensors whose names match one. A mapping gives each
-        pattern a tier of its own, instead of `tier`; of several that match the finest counts.
+        pattern a tier of its own, instead of `tier`; of several that match the finest counts. A
+        callable is given the source, of which only the manifest is here, and returns one of these.
     rows : slice or tuple of int, optional
         Of these, only a range of the first axis, as Python slices do it; blocks are never cut.
     seeds : path, Artifact, or sequence of them
@@ -149,7 +150,7 @@ def plan_fetch(
     destination: str | os.PathLike[str],
     *,
     tier: str | None = None,
-    tensors: str | Sequence[str] | Mapping[str, str] | None = None,
+    tensors: Tensors = None,
     rows: Rows | None = None,
     seeds: Parents = (),
     parents: Parents = (),

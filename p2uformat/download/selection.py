@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from p2uformat.artifact.catalog import StoredFile, StoredTensor
 from p2uformat.artifact.contents import Contents
 from p2uformat.artifact.needs import containers, needs
+from p2uformat.artifact.open import Artifact
 from p2uformat.artifact.read import stored_tiers
 from p2uformat.artifact.rows import Rows, row_range
 from p2uformat.container import StoredChunk, stored_chunks
 from p2uformat.errors import InvalidArgument, TensorNotFound, TierNotFound
 
-__all__ = ["Selection", "wanted_chunks"]
+__all__ = ["Selection", "Tensors", "wanted_chunks"]
+
+Patterns = str | Sequence[str] | Mapping[str, str] | None
+Tensors = Patterns | Callable[[Artifact], Patterns]
+"""Patterns of names, with a tier for each in a mapping, or what chooses them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class Selection:
         cls,
         contents: Contents,
         tier: str | None,
-        tensors: str | Sequence[str] | Mapping[str, str] | None,
+        tensors: Tensors,
         rows: Rows | None,
     ) -> Selection:
         """Return what a caller asked for.
@@ -53,6 +58,8 @@ class Selection:
         InvalidArgument
             If there is no pattern, or a tier beside those of the patterns.
         """
+        if callable(tensors):
+            tensors = tensors(Artifact(contents, 1))
         number = contents.reader.exact if tier is None else contents.tier_number(tier)
         if tensors is None:
             return cls(number, None, rows)

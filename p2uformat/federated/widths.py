@@ -81,8 +81,8 @@ def layers_of(artifact: Artifact, sensitivity: Mapping[str, float] | None = None
     """Return the tensors of a ladder as layers, each tier ``qN`` up to ``q8`` as width N.
 
     What a layer takes is what is stored of it: N bits a weight on average over all layers, more
-    where the ladder spends more. What it loses is its relative squared error times its weights times its sensitivity: a scale
-    that normalisation takes out again does not count.
+    where the ladder spends more. What it loses is its relative squared error times its weights
+    times its sensitivity: a scale that normalisation takes out again does not count.
 
     Parameters
     ----------

@@ -82,6 +82,17 @@ def test_an_inherited_tensor_is_found(wide, place, tmp_path):
         assert (mine.get("l.5.w") == whole.get("l.5.w", tier="q4")).all()
 
 
+def test_chosen_by_what_the_manifest_says(wide, tmp_path):
+    p2uformat.pack(wide, tmp_path / "m.p2u", tiers=TIERS, chunk_per_tensor=True)
+
+    def choose(artifact):
+        assert artifact.tiers == tuple(TIERS.split(","))
+        return {name: "q2" for name in artifact if artifact.info(name).quantizer == "bitplane"}
+
+    p2uformat.fetch(tmp_path / "m.p2u", tmp_path / "part.p2u", tensors=choose)
+    check(tmp_path / "part.p2u", wide, {f"l.{i}.w": "q2" for i in range(6)})
+
+
 def test_refusals(wide, tmp_path):
     p2uformat.pack(wide, tmp_path / "m.p2u")
 
