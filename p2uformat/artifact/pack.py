@@ -96,9 +96,9 @@ def pack(
         Tensor name glob to ``exact``, ``bits:N`` or ``weight:X``; later ones win.
     sensitivity : mapping or callable, optional
         Weight of a tensor's squared error, by glob or by name; 1 where nothing is said.
-    quantizer : Affine, Minifloat or str, optional
-        What quantizes instead of the ladder: integers with scales, or small floats; or its name,
-        as `parse_quantizer` takes it. The tiers are then its own and ``exact``. Tensors that it
+    quantizer : Affine, Minifloat, Levels or str, optional
+        What quantizes instead of the ladder: integers with scales, small floats, or levels with
+        norms; or its name, as `parse_quantizer` takes it. The tiers are then its own and ``exact``. Tensors that it
         cannot hold, with NaN or with numbers that are too large for it, are kept exact.
     policy : Policy, optional
         Which tensors the quantizer is for, and which of these are kept exact; by default all
@@ -332,7 +332,7 @@ class _Job:
             [Candidate(name, len(shape), math.prod(shape)) for name, shape in shapes.items()]
         )
         return {
-            name: TensorFit(form, FORMATS[self._tensors[name][1].dtype], shapes[name])
+            name: TensorFit(form, FORMATS[self._tensors[name][1].dtype], shapes[name], name)
             for name in chosen
         }
 
