@@ -1,6 +1,10 @@
 """Federated rounds through a store: each client takes what its budget allows, and sends updates."""
 
+from p2uformat.federated.checks import Rejected, Rules
+from p2uformat.federated.client import Client, Received, Sent
 from p2uformat.federated.elastic import ElasticLevels
+from p2uformat.federated.rounds import LADDER, Names, Round
+from p2uformat.federated.server import Accepted, Gathered, Server
 from p2uformat.federated.widths import (
     Layer,
     average_widths,
@@ -11,8 +15,19 @@ from p2uformat.federated.widths import (
 )
 
 __all__ = [
+    "LADDER",
+    "Accepted",
+    "Client",
     "ElasticLevels",
+    "Gathered",
     "Layer",
+    "Names",
+    "Received",
+    "Rejected",
+    "Round",
+    "Rules",
+    "Sent",
+    "Server",
     "average_widths",
     "layers_of",
     "plan_widths",

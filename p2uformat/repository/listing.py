@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from p2uformat.digest import to_text
-from p2uformat.errors import NotFound
+from p2uformat.errors import NotFound, P2UError
 from p2uformat.store.keys import REFS, PackId, check_name, ref_of
 from p2uformat.store.lookup import find_record
 from p2uformat.store.objects import Objects
@@ -95,7 +95,9 @@ class VersionInfo:
         return asdict(self)
 
 
-def list_names(objects: Objects, below: str | None = None) -> list[NameInfo]:
+def list_names(
+    objects: Objects, below: str | None = None, errors: list[P2UError] | None = None
+) -> list[NameInfo]:
     """Return all names of a store, or below one; of each only its current version is read."""
     last: dict[str, int] = {}
     prefix = REFS
@@ -106,7 +108,15 @@ def list_names(objects: Objects, below: str | None = None) -> list[NameInfo]:
         found = ref_of(stat.key)
         if found is not None:
             last[found[0]] = max(found[1], last.get(found[0], 0))
-    return [_name_info(objects, name, last[name]) for name in sorted(last)]
+    found = []
+    for name in sorted(last):
+        try:
+            found.append(_name_info(objects, name, last[name]))
+        except P2UError as error:
+            if errors is None:
+                raise
+            errors.append(error)
+    return found
 
 
 def _name_info(objects: Objects, name: str, last: int) -> NameInfo:

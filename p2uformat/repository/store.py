@@ -101,13 +101,17 @@ class Store:
         """
         return f"{self._place}#{name}"
 
-    def names(self, below: str | None = None) -> list[NameInfo]:
+    def names(
+        self, below: str | None = None, *, errors: list[P2UError] | None = None
+    ) -> list[NameInfo]:
         """Return all names with their current versions.
 
         Parameters
         ----------
         below : str, optional
             Only names that have this one and a ``/`` in front, or it itself.
+        errors : list, optional
+            Takes what is wrong with names that cannot be read; they are left out then.
 
         Raises
         ------
@@ -115,9 +119,11 @@ class Store:
             If the place is no store.
         InvalidArgument
             If `below` is no name.
+        CorruptData
+            If a ref is damaged, and there are no `errors`.
         """
         check_marker(self._objects)
-        return list_names(self._objects, below)
+        return list_names(self._objects, below, errors)
 
     def refs(self, name: str) -> list[VersionInfo]:
         """Return the versions of a name, the oldest first.

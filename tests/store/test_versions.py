@@ -1,6 +1,7 @@
 """Versions of names in stores: pushed, packed, read, fetched, copied, removed."""
 
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -375,3 +376,17 @@ def test_names_below_a_name(anywhere, packed):
     assert store.names("nothing") == []
     with pytest.raises(InvalidArgument):
         store.names("../a")
+
+
+def test_names_beside_a_damaged_one(place, packed):
+    store = p2uformat.Store(place)
+    for name in ("a", "b"):
+        store.push(packed, name)
+    ref = next((pathlib.Path(place) / "refs" / "a").iterdir())
+    ref.chmod(0o644)
+    ref.write_bytes(b"\xc1 nothing")
+    with pytest.raises(P2UError):
+        store.names()
+    errors = []
+    assert [info.name for info in store.names(errors=errors)] == ["b"]
+    assert len(errors) == 1

@@ -1,0 +1,128 @@
+"""What a round is, and where its parts lie in a store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from p2uformat import Artifact, InvalidArgument, Malformed
+
+__all__ = ["LADDER", "Names", "Round"]
+
+LADDER: Final = "q2,q3,q4,q5,q6,q7,q8,exact"
+"""Tiers that serve clients of 2 to 8 bits from one artifact."""
+
+_KEY: Final = "p2u.round"
+_MOST: Final = 999_999_999
+_WIDEST: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names of a run in a store.
+
+    Parameters
+    ----------
+    run : str
+        The run: a name as stores have them.
+
+    Examples
+    --------
+    >>> Names("digits").model
+    'digits/model'
+    >>> Names("digits").update(7, 12)
+    'digits/updates/000000007/12'
+    """
+
+    run: str
+
+    @property
+    def model(self) -> str:
+        """The model; its versions are the rounds."""
+        return f"{self.run}/model"
+
+    def updates(self, number: int) -> str:
+        """Return what the updates of a round lie below."""
+        return f"{self.run}/updates/{number:09d}"
+
+    def update(self, number: int, client: int) -> str:
+        """Return the name of one client's update."""
+        return f"{self.updates(number)}/{client}"
+
+    def client(self, name: str) -> int | None:
+        """Return whose update a name is for; None if it is for nobody's."""
+        last = name.rpartition("/")[2]
+        known = last.isascii() and last.isdigit() and str(int(last)) == last
+        return int(last) if known and int(last) <= _MOST else None
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round: a model that clients start from.
+
+    Parameters
+    ----------
+    number : int
+        From 1 on.
+    root : str
+        Content root of the model; updates name it.
+    widths : mapping of str to int, or None
+        Widths that the clients of the last round came to on average. None: each client plans its
+        own from what the artifact says of errors.
+    drops : mapping of str to int
+        How many bits they lost in that round.
+    """
+
+    number: int
+    root: str
+    widths: Mapping[str, int] | None = None
+    drops: Mapping[str, int] | None = None
+
+    def facts(self) -> dict[str, str]:
+        """Return what stands in the metadata of the model's file."""
+        value: dict[str, object] = {"round": self.number}
+        if self.widths is not None:
+            value |= {"widths": dict(self.widths), "drops": dict(self.drops or {})}
+        return {_KEY: json.dumps(value, sort_keys=True, separators=(",", ":"))}
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> Self:
+        """Return the round that an artifact is the model of.
+
+        Raises
+        ------
+        InvalidArgument
+            If it is no model of a round.
+        Malformed
+            If what it says of its round is not sound.
+        """
+        text = artifact.metadata.get(_KEY)
+        if text is None:
+            raise InvalidArgument(
+                f"{artifact!r} is no model of a round", hint="Server.publish makes one"
+            )
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            raise Malformed("the round's facts are no JSON") from None
+        if not isinstance(value, dict):
+            raise Malformed("the round's facts are no JSON object")
+        number = _number(value.get("round"), 1, _MOST)
+        if "widths" not in value:
+            return cls(number, artifact.root)
+        widths = _counts(value["widths"])
+        return cls(number, artifact.root, widths, _counts(value.get("drops", {})))
+
+
+def _number(value: Any, low: int, high: int) -> int:  # noqa: ANN401
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise Malformed(f"the round's facts: a number from {low} to {high} is missing")
+    return value
+
+
+def _counts(value: Any) -> dict[str, int]:  # noqa: ANN401
+    if not isinstance(value, dict):
+        raise Malformed("the round's facts: widths that are no JSON object")
+    return {name: _number(width, 0, _WIDEST) for name, width in value.items()}

@@ -1,0 +1,326 @@
+"""The server of a run: publishes a model, gathers updates, and stands on nothing but the store."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+import p2uformat
+from p2uformat import InvalidArgument, P2UError, Store
+from p2uformat.federated.checks import Rejected, Rejection, Rules, checked
+from p2uformat.federated.rounds import LADDER, Names, Round
+from p2uformat.federated.sums import Sums
+
+__all__ = ["Accepted", "Gathered", "Server"]
+
+_KEY_EVERY: Final = 12
+_DEEPEST: Final = 16
+_POLL: Final = 0.5
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An update that counted.
+
+    Parameters
+    ----------
+    client : int
+        Whose it is.
+    weight : float
+        What it counted.
+    bytes : int
+        Its size as a file.
+    address : str
+        Where it lies.
+    update : UpdateInfo
+        What it says of itself.
+    """
+
+    client: int
+    weight: float
+    bytes: int
+    address: str
+    update: p2uformat.UpdateInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What became of a round.
+
+    Parameters
+    ----------
+    weights : dict of ndarray
+        The next model: the round's, and the updates' average by weight. Tensors that are no floats
+        stay as they were.
+    accepted : tuple of Accepted
+        In the order of clients.
+    rejected : tuple of Rejected
+        With the reason for each.
+    """
+
+    weights: dict[str, NDArray[Any]]
+    accepted: tuple[Accepted, ...]
+    rejected: tuple[Rejected, ...]
+
+
+class Server:
+    """The server of a run.
+
+    It keeps nothing: a new one goes on with the round that the store has, and comes to the same
+    model from the same updates, whatever ended the last one.
+
+    Parameters
+    ----------
+    store : str or os.PathLike
+        The store; a place that is none becomes one.
+    run : str
+        The run's name.
+    tiers : str or sequence of str
+        The ladder that models are packed with.
+    chunk_per_tensor : bool
+        As `pack` has it: for clients that take each tensor at a width of its own.
+    key_every : int
+        Every so many rounds the model is stored as it is, not as a difference to the one before; 1
+        to 16.
+    storage_options : mapping, optional
+        For URLs, as fsspec's file systems take them.
+
+    Raises
+    ------
+    InvalidArgument
+        If a value is out of range, or the run has no name that stores take.
+
+    Examples
+    --------
+    >>> import tempfile, numpy
+    >>> folder = tempfile.mkdtemp()
+    >>> server = Server(folder + "/store", "demo", tiers="q4,q8,exact")
+    >>> weights = numpy.random.default_rng(0).standard_normal((128, 64), numpy.float32)
+    >>> round_ = server.publish({"w": weights})
+    >>> from p2uformat.federated import Client
+    >>> client = Client(folder + "/store", "demo", 0, folder + "/client", tier="q4")
+    >>> mine = client.receive()
+    >>> sent = client.send({"w": mine.weights["w"] + numpy.float32(0.01)}, weight=100)
+    >>> gathered = server.gather(round_)
+    >>> [one.client for one in gathered.accepted]
+    [0]
+    >>> float(abs(gathered.weights["w"] - weights - 0.01).max()) < 1e-6
+    True
+    """
+
+    def __init__(
+        self,
+        store: str | os.PathLike[str],
+        run: str,
+        *,
+        tiers: str | tuple[str, ...] = LADDER,
+        chunk_per_tensor: bool = True,
+        key_every: int = _KEY_EVERY,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not 1 <= key_every <= _DEEPEST:
+            raise InvalidArgument(f"a whole model every {key_every} rounds", hint="give 1 to 16")
+        self.names = Names(run)
+        self._store = Store(store, storage_options=storage_options)
+        self._options = storage_options
+        self._tiers = tiers
+        self._apart = chunk_per_tensor
+        self._key_every = key_every
+
+    def current(self) -> Round | None:
+        """Return the round that the store has; None before the first."""
+        try:
+            known = self._version()
+        except p2uformat.NotFound:
+            return None
+        if known is None:
+            return None
+        with self._store.open(known[1]) as artifact:
+            return Round.of(artifact)
+
+    def publish(
+        self,
+        weights: Arrays,
+        *,
+        widths: Mapping[str, int] | None = None,
+        drops: Mapping[str, int] | None = None,
+    ) -> Round:
+        """Begin the next round with a model.
+
+        Parameters
+        ----------
+        weights : mapping of str to ndarray
+            The model, exactly.
+        widths, drops : mapping of str to int, optional
+            From which clients plan their own widths, by the rule of FedMPQ; see `prune_and_grow`.
+
+        Raises
+        ------
+        VersionConflict
+            If another server published meanwhile; nothing is published then.
+        InvalidArgument
+            If a weight is not finite.
+        """
+        _refuse_infinite(weights)
+        last = self.current()
+        number = 1 if last is None else last.number + 1
+        facts = Round(number, "", widths, drops).facts()
+        known = None if last is None else self._version()
+        with tempfile.TemporaryDirectory() as folder:
+            source, packed = Path(folder, "model.safetensors"), Path(folder, "model.p2u")
+            save_file(dict(weights), source, metadata=facts)
+            parent = None
+            if known is not None and (number - 1) % self._key_every:
+                parent = self._store.address(known[1])
+            p2uformat.pack(
+                source,
+                packed,
+                tiers=self._tiers,
+                chunk_per_tensor=self._apart,
+                parent=parent,
+                storage_options=self._options,
+            )
+            result = self._store.push(
+                packed,
+                self.names.model,
+                parents=() if parent is None else (parent,),
+                after=0 if known is None else known[0],
+            )
+        return Round(number, result.root, widths, drops)
+
+    def arrived(self, round_: Round) -> dict[int, str]:
+        """Return the clients that sent something in a round, and where that lies."""
+        # What cannot be read has not arrived: one client's ref must not stop the others.
+        infos = self._store.names(self.names.updates(round_.number), errors=[])
+        known = ((self.names.client(info.name), info) for info in infos if info.version)
+        return {
+            client: self._store.address(f"{info.name}@{info.version}")
+            for client, info in known
+            if client is not None
+        }
+
+    def wait(
+        self, round_: Round, clients: Collection[int], seconds: float, *, poll: float = _POLL
+    ) -> frozenset[int]:
+        """Wait until all of some clients have sent something, or the time is over.
+
+        Returns
+        -------
+        frozenset of int
+            Those that have.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            there = frozenset(clients) & self.arrived(round_).keys()
+            left = end - time.monotonic()
+            if len(there) == len(set(clients)) or left <= 0:
+                return there
+            time.sleep(min(poll, left))
+
+    def gather(
+        self,
+        round_: Round,
+        *,
+        clients: Collection[int] | None = None,
+        rules: Rules | None = None,
+        rate: float = 1.0,
+    ) -> Gathered:
+        """Check what was sent in a round, and average it.
+
+        What is late, of another round or model, damaged, of other names, shapes or dtypes, or not
+        finite does not count, and is named with its reason.
+
+        Parameters
+        ----------
+        round_ : Round
+            The round.
+        clients : collection of int, optional
+            Whose updates count; everybody's by default.
+        rules : Rules, optional
+            What an update must keep to.
+        rate : float
+            How much of the average is added.
+
+        Raises
+        ------
+        P2UError
+            If the model itself cannot be read.
+        """
+        accepted, rejected = [], []
+        with self._store.open(round_.root) as model:
+            sums = Sums(model)
+            shapes = sums.shapes
+            for client, address in sorted(self.arrived(round_).items()):
+                try:
+                    if clients is not None and client not in clients:
+                        raise Rejection("unknown-client", "this client is none of the round's")
+                    one, difference = self._one(client, address, round_, shapes, rules or Rules())
+                except Rejection as why:
+                    rejected.append(Rejected(client, address, why.code, why.message))
+                except P2UError as error:
+                    rejected.append(Rejected(client, address, error.code, str(error)))
+                else:
+                    sums.add(difference, one.weight)
+                    accepted.append(one)
+            return Gathered(sums.model(rate), tuple(accepted), tuple(rejected))
+
+    def tidy(self, round_: Round) -> int:
+        """Remove the updates of rounds before one; `Store.gc` takes their bytes.
+
+        Returns
+        -------
+        int
+            How many names were removed.
+        """
+        count = 0
+        for info in self._store.names(f"{self.names.run}/updates"):
+            number = info.name.rpartition("/")[0].rpartition("/")[2]
+            if info.version and number.isdigit() and int(number) < round_.number:
+                self._store.remove(info.name)
+                count += 1
+        return count
+
+    def _version(self) -> tuple[int, str] | None:
+        """Return the last number of the model's name, and the root of its current version."""
+        for info in self._store.names(self.names.model):
+            if info.name == self.names.model and info.root is not None:
+                return info.last, info.root
+        return None
+
+    def _one(
+        self,
+        client: int,
+        address: str,
+        round_: Round,
+        shapes: Mapping[str, tuple[str, tuple[int, ...]]],
+        rules: Rules,
+    ) -> tuple[Accepted, dict[str, NDArray[Any]]]:
+        with p2uformat.open(address, storage_options=self._options) as artifact:
+            info = checked(artifact, client, round_, shapes, rules)
+            report = p2uformat.verify(address, deep=True, storage_options=self._options)
+            if not report.ok:
+                raise Rejection("damaged", str(report.damages[0]))
+            difference = artifact.load()
+            size = artifact.summary.bytes
+        for name, array in difference.items():
+            if not np.isfinite(array.astype(np.float64)).all():
+                raise Rejection("not-finite", f"tensor {name!r} has numbers that are not finite")
+        return Accepted(client, info.weight, size, address, info), difference
+
+
+def _refuse_infinite(weights: Arrays) -> None:
+    for name, array in weights.items():
+        if array.dtype.kind in "fV" and not np.isfinite(array.astype(np.float64)).all():
+            raise InvalidArgument(
+                f"tensor {name!r} has weights that are not finite", hint="nothing was published"
+            )
