@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from p2uformat.errors import InvalidArgument
 from p2uformat.limits import MAX_DIGITS, MAX_TIERS
-from p2uformat.manifest import LEVELS, LOSSY, QUANTIZERS
+from p2uformat.manifest import LEVELS, LOSSY, QUANTIZERS, UPDATE
 from p2uformat.manifest.parameters import TierSpec
 from p2uformat.quant.levels import Levels
 from p2uformat.quant.policy import Candidate, Policy
@@ -53,6 +53,8 @@ class PackOptions:
         What quantizes instead of the ladder of bit planes.
     policy : Policy or None
         Which tensors it quantizes; given exactly with a quantizer.
+    update : bool
+        Whether it is the difference of two checkpoints.
     """
 
     tiers: tuple[TierSpec, ...]
@@ -62,6 +64,7 @@ class PackOptions:
     sensitivity: Sensitivity
     quantizer: Quantizer | None = None
     policy: Policy | None = None
+    update: bool = False
 
     @property
     def lossy(self) -> bool:
@@ -71,10 +74,13 @@ class PackOptions:
     @property
     def features(self) -> frozenset[str]:
         """Features of the content root."""
-        if self.quantizer is None:
-            return frozenset()
-        found = {QUANTIZERS} | ({LOSSY} if self.lossy else set())
-        return frozenset(found | ({LEVELS} if isinstance(self.quantizer, Levels) else set()))
+        asked = {
+            QUANTIZERS: self.quantizer is not None,
+            LEVELS: isinstance(self.quantizer, Levels),
+            LOSSY: self.lossy,
+            UPDATE: self.update,
+        }
+        return frozenset(feature for feature, there in asked.items() if there)
 
     @property
     def digits(self) -> tuple[int, ...]:

@@ -32,11 +32,14 @@ from p2uformat.manifest.quantized import (
 from p2uformat.manifest.records import LEVELS, LOSSY, QUANTIZERS, FileRecord, Record, TensorRecord
 from p2uformat.manifest.sequence import check_sequence
 
+from p2uformat.manifest.update import UPDATE, UpdateRecord
+
 __all__ = [
     "LEVELS",
     "LOSSY",
     "PAGE_TARGET",
     "QUANTIZERS",
+    "UPDATE",
     "AffineParameters",
     "BitplaneParameters",
     "BitplaneTier",
@@ -60,6 +63,7 @@ __all__ = [
     "RecordLayers",
     "TensorRecord",
     "TierSpec",
+    "UpdateRecord",
     "Totals",
     "assemble",
     "check_sequence",
