@@ -98,8 +98,9 @@ def pack(
         Weight of a tensor's squared error, by glob or by name; 1 where nothing is said.
     quantizer : Affine, Minifloat, Levels or str, optional
         What quantizes instead of the ladder: integers with scales, small floats, or levels with
-        norms; or its name, as `parse_quantizer` takes it. The tiers are then its own and ``exact``. Tensors that it
-        cannot hold, with NaN or with numbers that are too large for it, are kept exact.
+        norms; or its name, as `parse_quantizer` takes it. The tiers are then its own and ``exact``.
+        Tensors that it cannot hold, with NaN or with numbers that are too large for it, are kept
+        exact.
     policy : Policy, optional
         Which tensors the quantizer is for, and which of these are kept exact; by default all
         matrices. It is recorded in the artifact.

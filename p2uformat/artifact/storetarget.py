@@ -93,7 +93,9 @@ class _StoreTarget(Target):
             read,
             parent=None if needed is None else needed.reference,
             extra=RootExtras(
-                features=options.features, policy=policy_to_value(options.policy), update=packed.update
+                features=options.features,
+                policy=policy_to_value(options.policy),
+                update=packed.update,
             ),
             near=() if needed is None else (needed.contents,),
             progress=progress,

@@ -117,14 +117,14 @@ def pack_update(
     >>> made.update.base == base.root, made.update.variance <= made.update.bound
     (True, True)
     """
-    drawn = _numbers(client=client, round=round)
+    _check_numbers(client=client, round=round)
     if not (math.isfinite(weight) and weight > 0):
         raise InvalidArgument(f"a weight of {weight}", hint="give a finite number above 0")
     form = parse_quantizer(quantizer) if isinstance(quantizer, str) else quantizer
     if isinstance(form, Levels):
-        form = replace(form, **drawn)
+        form = replace(form, client=client, round=round)
     if form is not None and policy is None:
-        policy = Policy(**drawn)  # type: ignore[arg-type]
+        policy = Policy(client=client, round=round)
     asked = Asked(tiers, quantizer=form, policy=policy, lossy=lossy)
     asked.alone()  # what makes no sense is refused before anything is read
     with ExitStack() as stack:
@@ -152,11 +152,10 @@ def pack_update(
         return pack_as(made, destination, asked, Near(), run, storage_options, tally)
 
 
-def _numbers(**numbers: int) -> dict[str, int]:
+def _check_numbers(**numbers: object) -> None:
     for name, number in numbers.items():
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= _MOST:
             raise InvalidArgument(f"{name} {number!r}", hint="give a whole number below 2^64")
-    return numbers
 
 
 def _differences(
@@ -213,7 +212,7 @@ def _difference(
     """Return a difference, rounded once."""
     with np.errstate(all="ignore"):
         if fmt.name in _NATIVE:
-            made: NDArray[np.generic] = np.subtract(new, old)  # type: ignore[arg-type]
+            made: NDArray[np.generic] = np.subtract(new, old)
             return made.reshape(new.shape)
         # Binary64 has the digits for two numbers of such dtypes, or more than matter.
         wide = _wide(fmt, new) - _wide(fmt, old)
@@ -331,7 +330,8 @@ def apply_update(
                 )
         _same_names(set(source), set(arrays))
         return {
-            name: _applied(source, name, arrays, scale, tier) for name in source.keys()  # noqa: SIM118
+            name: _applied(source, name, arrays, scale, tier)
+            for name in source.keys()  # noqa: SIM118
         }
 
 
@@ -350,7 +350,7 @@ def _applied(
             f"tensor {name!r}: {old.dtype} of {old.shape} before, {info.dtype} of {info.shape} in"
             " the update"
         )
-    moved = source.get(name, tier, dtype="F64").reshape(-1)
+    moved = source.get(name, tier, dtype="F64").reshape(-1).view(np.float64)
     with np.errstate(all="ignore"):
         wide = _wide(fmt, old) + scale * moved
         unknown = np.isnan(wide)

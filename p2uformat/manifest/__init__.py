@@ -31,7 +31,6 @@ from p2uformat.manifest.quantized import (
 )
 from p2uformat.manifest.records import LEVELS, LOSSY, QUANTIZERS, FileRecord, Record, TensorRecord
 from p2uformat.manifest.sequence import check_sequence
-
 from p2uformat.manifest.update import UPDATE, UpdateRecord
 
 __all__ = [
@@ -51,8 +50,8 @@ __all__ = [
     "EncodingPageRef",
     "EncodingRoot",
     "Figures",
-    "LevelsParameters",
     "FileRecord",
+    "LevelsParameters",
     "Manifest",
     "MinifloatParameters",
     "OpaqueParameters",
@@ -63,8 +62,8 @@ __all__ = [
     "RecordLayers",
     "TensorRecord",
     "TierSpec",
-    "UpdateRecord",
     "Totals",
+    "UpdateRecord",
     "assemble",
     "check_sequence",
     "codecs_for",

@@ -1,4 +1,4 @@
-"""What the content root of an update says: from what, by whom, how far off, how large (SPEC.md, 19.6)."""
+"""What the content root of an update says: to what it is, whose, and figures (SPEC.md, 19.6)."""
 
 from __future__ import annotations
 
