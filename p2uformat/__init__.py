@@ -69,6 +69,8 @@ if TYPE_CHECKING:
         VerifyReport,
     )
     from p2uformat.artifact.unpack import unpack
+    from p2uformat.artifact.update import apply_update, pack_update
+    from p2uformat.artifact.updatetypes import UpdateInfo
     from p2uformat.artifact.verify import verify
     from p2uformat.download import FetchPlan, FetchProgress, FetchResult, fetch, plan_fetch
     from p2uformat.kernels import available_kernels, kernels_in_use, use_kernels
@@ -147,11 +149,13 @@ __all__ = [
     "Transform",
     "UnpackResult",
     "UnsupportedFormat",
+    "UpdateInfo",
     "VerifyReport",
     "VersionConflict",
     "VersionInfo",
     "__version__",
     "anatomy",
+    "apply_update",
     "available_kernels",
     "dequantize",
     "diff",
@@ -160,6 +164,7 @@ __all__ = [
     "kernels_in_use",
     "open",
     "pack",
+    "pack_update",
     "parse_quantizer",
     "plan_fetch",
     "push",
@@ -206,9 +211,11 @@ _HOMES: Final = {
     "TierSummary": "artifact.types",
     "Transform": "quant.transform",
     "UnpackResult": "artifact.types",
+    "UpdateInfo": "artifact.updatetypes",
     "VerifyReport": "artifact.types",
     "VersionInfo": "repository.listing",
     "anatomy": "artifact.anatomy",
+    "apply_update": "artifact.update",
     "available_kernels": "kernels",
     "dequantize": "quant.packed",
     "diff": "artifact.diff",
@@ -217,6 +224,7 @@ _HOMES: Final = {
     "kernels_in_use": "kernels",
     "open": "artifact.open",
     "pack": "artifact.pack",
+    "pack_update": "artifact.update",
     "parse_quantizer": "quant.quantizer",
     "plan_fetch": "download",
     "push": "artifact.push",

@@ -84,6 +84,7 @@ def ladder_names(tiers: Sequence[str] | str | None, parent: Parent | None) -> Se
     InvalidArgument
         If the parent's are those of a quantizer, which a ladder cannot have.
     """
+    refuse_update(parent)
     if tiers is not None:
         return tiers
     if parent is not None and parent.contents.container.content.features:
@@ -94,6 +95,21 @@ def ladder_names(tiers: Sequence[str] | str | None, parent: Parent | None) -> Se
     return _USUAL if parent is None else [tier.name for tier in parent.tiers]
 
 
+def refuse_update(parent: Parent | None) -> None:
+    """Refuse an update as the parent of something.
+
+    Raises
+    ------
+    InvalidArgument
+        If it is one.
+    """
+    if parent is not None and parent.contents.container.content.update is not None:
+        raise InvalidArgument(
+            "the parent is an update, a difference of weights, and not a checkpoint",
+            hint="name the artifact that it is an update to",
+        )
+
+
 def check_tiers(policy: PackOptions, parent: Parent | None) -> None:
     """Refuse other tiers than those of a parent that layers are to be differed from.
 
@@ -102,6 +118,7 @@ def check_tiers(policy: PackOptions, parent: Parent | None) -> None:
     InvalidArgument
         If there are such.
     """
+    refuse_update(parent)
     if parent is None or not parent.differ:
         return
     same = policy.features == parent.contents.container.content.features

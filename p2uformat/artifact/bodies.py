@@ -126,6 +126,8 @@ class EncodedBlock:
         How far a quantizer without a ladder is off.
     tally : LevelTally or None
         What levels add to the figures of an update.
+    first_bytes : int
+        Of a quantizer without a ladder, bytes of the layer of codes.
     """
 
     digests: tuple[bytes, ...]
@@ -135,6 +137,7 @@ class EncodedBlock:
     rebuilt: bytes | None = None
     distances: Distances | None = None
     tally: LevelTally | None = None
+    first_bytes: int = 0
 
     @property
     def grouped(self) -> bool:

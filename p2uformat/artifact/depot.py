@@ -22,6 +22,7 @@ from p2uformat.manifest import (
     Manifest,
     ParentRef,
     TierSpec,
+    UpdateRecord,
     assemble,
 )
 from p2uformat.store.index import alike, sketch
@@ -56,16 +57,19 @@ class RootExtras:
         What a reader of it must know.
     policy : mapping, optional
         Of the quantizer.
+    update : UpdateRecord, optional
+        Of an update.
     """
 
     ext: Mapping[str, object] | None = None
     features: frozenset[str] = frozenset()
     policy: Mapping[str, object] | None = None
+    update: UpdateRecord | None = None
 
     @classmethod
     def of(cls, root: ContentRoot) -> RootExtras:
         """Return what a root says."""
-        return cls(root.ext, root.features, root.policy)
+        return cls(root.ext, root.features, root.policy, root.update)
 
 
 @dataclass(slots=True)
@@ -227,6 +231,7 @@ class Depot:
             ext=extra.ext,
             features=extra.features,
             policy=extra.policy,
+            update=extra.update,
         )
         offer = self._offer(manifest, known, read, mine, self._ancestors(needed, near), last_tier)
         return publish(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 
@@ -30,6 +30,7 @@ from p2uformat.artifact.quantized import encode_quantized
 from p2uformat.artifact.records import tensor_records
 from p2uformat.artifact.spool import Spools
 from p2uformat.artifact.statistics import TensorSums
+from p2uformat.artifact.updatetally import UpdateTally
 from p2uformat.digest import DIGEST_BYTES, digest
 from p2uformat.errors import StoreUnavailable
 from p2uformat.kernels import kernels
@@ -95,10 +96,17 @@ class Encoder:
         Workers that encode blocks.
     parent : Parent, optional
         What layers may be shared with, or stored as differences from.
+    tally : UpdateTally, optional
+        Of an update: what its figures are added to.
     """
 
     def __init__(
-        self, policy: PackOptions, spools: Spools, threads: int, parent: Parent | None = None
+        self,
+        policy: PackOptions,
+        spools: Spools,
+        threads: int,
+        parent: Parent | None = None,
+        tally: UpdateTally | None = None,
     ) -> None:
         self.pages: list[tuple[ContentPage, EncodingPage]] = []
         self.lengths: list[int] = []  # of all records, encoded
@@ -106,6 +114,7 @@ class Encoder:
         self._spools = spools
         self._threads = threads
         self._parent = parent
+        self._tally = tally
         self._page = _Page()
         self._rooms: dict[tuple[object, ...], _Room] = {}
         self._waiting: dict[Bucket, _Waiting] = {}
@@ -156,16 +165,21 @@ class Encoder:
         sums = TensorSums(len(self._policy.digits))
         blocks = [block.digest for block in plan.blocks]
         away = Distances()
+        made: list[EncodedBlock] = []
         for block, done in zip(plan.blocks, islice(results, len(plan.blocks)), strict=True):
             if done.rebuilt is not None:
                 blocks[len(places)] = done.rebuilt
             if done.distances is not None:
                 away.add(done.distances)
+            if self._tally is not None:
+                made.append(replace(done, bodies=()))
             places.append(self._place(done, plan.kind))
             digests.append(done.digests)
             if done.sums is not None:
                 sums.add(done.sums)
             yield block.weights * plan.geometry.element_size
+        if self._tally is not None:
+            self._tally.add(plan, away, made)
         for record, first in tensor_records(plan, blocks, digests, sums, away, self._policy):
             self._add(record, places[first : first + record.block_count])
 

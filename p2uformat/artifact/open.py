@@ -22,6 +22,7 @@ from p2uformat.artifact.rows import Rows, allocate, fitting, row_range
 from p2uformat.artifact.source import SourceFile, file_info, source_files, tensor_names
 from p2uformat.artifact.summary import Shares, max_errors, rms_errors, summarize
 from p2uformat.artifact.types import FileInfo, Summary, TensorInfo
+from p2uformat.artifact.updatetypes import UpdateInfo
 from p2uformat.closing import Closing
 from p2uformat.digest import to_text
 from p2uformat.errors import (
@@ -230,6 +231,12 @@ class Artifact(Closing):
         except Incomplete as error:
             raise self._contents.incomplete(f"tensor {name!r}", number) from error
         return made
+
+    @cached_property
+    def update(self) -> UpdateInfo | None:
+        """What it is an update to, and how good; None of a checkpoint."""
+        record = self._contents.container.content.update
+        return None if record is None else UpdateInfo.of(record)
 
     @property
     def policy(self) -> Policy | None:

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from p2uformat.errors import InvalidArgument
 from p2uformat.limits import MAX_DIGITS, MAX_TIERS
-from p2uformat.manifest import LEVELS, LOSSY, QUANTIZERS
+from p2uformat.manifest import LEVELS, LOSSY, QUANTIZERS, UPDATE
 from p2uformat.manifest.parameters import TierSpec
 from p2uformat.quant.levels import Levels
 from p2uformat.quant.policy import Candidate, Policy
@@ -55,6 +55,8 @@ class PackOptions:
         Which tensors it quantizes; given exactly with a quantizer.
     separate : bool
         Whether chunks of quantized tensors hold nothing of another tensor.
+    update : bool
+        Whether it is the difference of two checkpoints.
     """
 
     tiers: tuple[TierSpec, ...]
@@ -65,6 +67,7 @@ class PackOptions:
     quantizer: Quantizer | None = None
     policy: Policy | None = None
     separate: bool = False
+    update: bool = False
 
     @property
     def lossy(self) -> bool:
@@ -74,10 +77,13 @@ class PackOptions:
     @property
     def features(self) -> frozenset[str]:
         """Features of the content root."""
-        if self.quantizer is None:
-            return frozenset()
-        found = {QUANTIZERS} | ({LOSSY} if self.lossy else set())
-        return frozenset(found | ({LEVELS} if isinstance(self.quantizer, Levels) else set()))
+        asked = {
+            QUANTIZERS: self.quantizer is not None,
+            LEVELS: isinstance(self.quantizer, Levels),
+            LOSSY: self.lossy,
+            UPDATE: self.update,
+        }
+        return frozenset(feature for feature, there in asked.items() if there)
 
     @property
     def digits(self) -> tuple[int, ...]:

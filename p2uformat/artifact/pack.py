@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 import numpy as np
@@ -34,11 +34,12 @@ from p2uformat.artifact.quantized import fit_tensors
 from p2uformat.artifact.spool import Spools
 from p2uformat.artifact.targets import Packed, ParentWish, target_for
 from p2uformat.artifact.types import Progress, Summary
+from p2uformat.artifact.updatetally import UpdateTally
 from p2uformat.digest import digest
 from p2uformat.errors import InvalidArgument
 from p2uformat.floats import FORMATS
 from p2uformat.ingest import Checkpoint
-from p2uformat.manifest import ContentPage, EncodingPage, paginate
+from p2uformat.manifest import UPDATE, ContentPage, EncodingPage, paginate
 from p2uformat.parallel import MOST_ENCODERS, ordered_map, worker_count
 from p2uformat.quant.fit import TensorFit
 from p2uformat.quant.policy import Candidate, Policy
@@ -46,7 +47,7 @@ from p2uformat.quant.quantizer import Quantizer
 from p2uformat.tensor import geometry
 from p2uformat.transport import StorageOptions
 
-__all__ = ["pack"]
+__all__ = ["Asked", "Near", "Run", "pack", "pack_as"]
 
 ProgressCall = Callable[[Progress], None] | None
 Source = str | os.PathLike[str] | Mapping[str, NDArray[np.generic]]
@@ -98,8 +99,9 @@ def pack(
         Weight of a tensor's squared error, by glob or by name; 1 where nothing is said.
     quantizer : Affine, Minifloat, Levels or str, optional
         What quantizes instead of the ladder: integers with scales, small floats, or levels with
-        norms; or its name, as `parse_quantizer` takes it. The tiers are then its own and ``exact``. Tensors that it
-        cannot hold, with NaN or with numbers that are too large for it, are kept exact.
+        norms; or its name, as `parse_quantizer` takes it. The tiers are then its own and ``exact``.
+        Tensors that it cannot hold, with NaN or with numbers that are too large for it, are kept
+        exact.
     policy : Policy, optional
         Which tensors the quantizer is for, and which of these are kept exact; by default all
         matrices. It is recorded in the artifact.
@@ -159,40 +161,114 @@ def pack(
     >>> summary.tiers[0].name, summary.tiers[0].bits_per_weight <= 4.0
     ('q4', True)
     """
-    workers = min(worker_count(threads), MOST_ENCODERS)
+    asked = Asked(
+        tiers,
+        base_bits,
+        overrides,
+        sensitivity,
+        quantizer,
+        policy,
+        lossy=lossy,
+        separate=chunk_per_tensor,
+    )
+    near = Near(parent, parents, differ=not self_contained)
+    run = Run(sha256=sha256, overwrite=overwrite, threads=threads, progress=progress)
+    return pack_as(source, destination, asked, near, run, storage_options)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How the tensors are to be stored: those arguments of `pack`."""
+
+    tiers: Sequence[str] | str | None = None
+    base_bits: float | None = None
+    overrides: Mapping[str, str] | None = None
+    sensitivity: Sensitivity = None
+    quantizer: Quantizer | str | None = None
+    policy: Policy | None = None
+    lossy: bool = False
+    separate: bool = False
+
+    def alone(self) -> PackOptions | None:
+        """Return the options if they do not depend on a parent, as those of a quantizer.
+
+        Raises
+        ------
+        InvalidArgument
+            If they make no sense.
+        """
+        if self.quantizer is None:
+            if self.policy is not None or self.lossy:
+                raise InvalidArgument("a policy, or no exact tier, without a quantizer")
+            return None
+        if self.base_bits is not None or self.sensitivity is not None:
+            raise InvalidArgument("a budget or a sensitivity with a quantizer")
+        return quantizer_options(
+            self.quantizer, self.policy, self.tiers, self.overrides, lossy=self.lossy
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """What may be shared with: those arguments of `pack`."""
+
+    parent: Path | Artifact | None = None
+    parents: Parents = ()
+    differ: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How to go about it: those arguments of `pack`."""
+
+    sha256: bool = False
+    overwrite: bool = False
+    threads: int | None = None
+    progress: ProgressCall = None
+
+
+def pack_as(
+    source: Source,
+    destination: str | os.PathLike[str],
+    asked: Asked,
+    near: Near,
+    run: Run,
+    storage_options: StorageOptions | None,
+    tally: UpdateTally | None = None,
+) -> Summary:
+    """Pack a source as `pack` does; with a `tally`, as an update."""
+    workers = min(worker_count(run.threads), MOST_ENCODERS)
+    progress = run.progress
     with ExitStack() as stack:
-        target = target_for(destination, storage_options, stack, overwrite=overwrite)
+        target = target_for(destination, storage_options, stack, overwrite=run.overwrite)
         if isinstance(source, str | os.PathLike):
             source = stack.enter_context(brought(source, storage_options, progress))
         checkpoint = stack.enter_context(Checkpoint(source))
-        options = None
-        if quantizer is not None:
-            if base_bits is not None or sensitivity is not None:
-                raise InvalidArgument("a budget or a sensitivity with a quantizer")
-            options = quantizer_options(quantizer, policy, tiers, overrides, lossy=lossy)
-        elif policy is not None or lossy:
-            raise InvalidArgument("a policy, or no exact tier, without a quantizer")
+        options = asked.alone()
         wish = ParentWish(
-            () if parent is None else candidates(parent, storage_options),
-            candidates(parents, storage_options),
-            tiers if options is None else [tier.name for tier in options.tiers],
-            base_bits,
-            frozenset() if options is None else options.features,
-            differ=not self_contained,
+            () if near.parent is None else candidates(near.parent, storage_options),
+            candidates(near.parents, storage_options),
+            asked.tiers if options is None else [tier.name for tier in options.tiers],
+            asked.base_bits,
+            (frozenset() if options is None else options.features)
+            | (frozenset() if tally is None else {UPDATE}),
+            differ=near.differ,
         )
         above = target.above(checkpoint, wish)
         if options is None:
-            options = parse_policy(ladder_names(tiers, above), base_bits, overrides, sensitivity)
-        options = replace(options, separate=chunk_per_tensor)
+            names = ladder_names(asked.tiers, above)
+            options = parse_policy(names, asked.base_bits, asked.overrides, asked.sensitivity)
         check_tiers(options, above)
+        options = replace(options, separate=asked.separate, update=tally is not None)
         job = _Job(checkpoint, options, workers, progress, above)
-        plans, files = job.plan(sha256=sha256)
+        plans, files = job.plan(sha256=run.sha256)
         spools = Spools(len(options.tiers), target.path)
         stack.callback(spools.close)
-        encoder = Encoder(options, spools, workers, above)
+        encoder = Encoder(options, spools, workers, above, tally)
         pages = job.encode(plans, files, encoder)
         needed = above if encoder.needs_parent else None
-        return target.finish(Packed(options, pages, spools, needed), workers, progress)
+        update = None if tally is None else tally.record()
+        return target.finish(Packed(options, pages, spools, needed, update), workers, progress)
 
 
 class _Job:

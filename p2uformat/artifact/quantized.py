@@ -129,6 +129,7 @@ def encode_quantized(
         rebuilt=rebuilt,
         distances=coded.distances,
         tally=coded.tally,
+        first_bytes=sum(map(len, coded.sections)),
     )
 
 

@@ -124,6 +124,7 @@ def squash(
             ext=root.ext,
             features=root.features,
             policy=root.policy,
+            update=root.update,
         )
         _compare(contents, digest(manifest.content_root))
         made = write_artifact(

@@ -17,7 +17,7 @@ from p2uformat.artifact.targets import Packed, ParentWish, ProgressCall, Target
 from p2uformat.artifact.types import Summary
 from p2uformat.digest import digest
 from p2uformat.ingest import Checkpoint
-from p2uformat.manifest import policy_to_value
+from p2uformat.manifest import UPDATE, policy_to_value
 from p2uformat.store.index import sketch
 from p2uformat.store.versions import Version
 from p2uformat.stored.address import StoreAddress
@@ -62,6 +62,8 @@ class _StoreTarget(Target):
 
     def above(self, checkpoint: Checkpoint, wish: ParentWish) -> Parent | None:
         depot = self._depot
+        if UPDATE in wish.features:
+            return None  # one difference says nothing of the next
         if wish.parent:
             return open_parent(self._stack, wish.parent, wish.parents, None, differ=wish.differ)
         found = depot.current() or self._nearest(checkpoint)
@@ -90,7 +92,11 @@ class _StoreTarget(Target):
             packed.pages,
             read,
             parent=None if needed is None else needed.reference,
-            extra=RootExtras(features=options.features, policy=policy_to_value(options.policy)),
+            extra=RootExtras(
+                features=options.features,
+                policy=policy_to_value(options.policy),
+                update=packed.update,
+            ),
             near=() if needed is None else (needed.contents,),
             progress=progress,
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from p2uformat.artifact.catalog import SHARED, Catalog, StoredFile, StoredTensor
 from p2uformat.artifact.types import Summary, TierSummary
+from p2uformat.artifact.updatetypes import UpdateInfo
 from p2uformat.container import Container
 from p2uformat.digest import to_text
 from p2uformat.manifest import BitplaneParameters, OpaqueParameters
@@ -127,6 +128,7 @@ def summarize(
         parent=None if parent is None else to_text(parent.root),
         lossy=content.lossy,
         policy=content.policy,
+        update=None if content.update is None else UpdateInfo.of(content.update),
     )
 
 

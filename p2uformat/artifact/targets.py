@@ -20,7 +20,7 @@ from p2uformat.artifact.types import Progress, Summary
 from p2uformat.container.writer import write_artifact
 from p2uformat.errors import InvalidArgument
 from p2uformat.ingest import Checkpoint
-from p2uformat.manifest import ContentPage, EncodingPage, assemble, policy_to_value
+from p2uformat.manifest import ContentPage, EncodingPage, UpdateRecord, assemble, policy_to_value
 from p2uformat.publishing import refuse_taken
 from p2uformat.transport import StorageOptions
 
@@ -71,12 +71,15 @@ class Packed:
         The chunks.
     needed : Parent or None
         What it has layers of.
+    update : UpdateRecord or None
+        Of an update, what the root says of it.
     """
 
     options: PackOptions
     pages: list[tuple[ContentPage, EncodingPage]]
     spools: Spools
     needed: Parent | None
+    update: UpdateRecord | None = None
 
 
 class Target(ABC):
@@ -148,6 +151,7 @@ class _FileTarget(Target):
             () if needed is None else needed.pages,
             features=options.features,
             policy=policy_to_value(options.policy),
+            update=packed.update,
         )
         made = write_artifact(
             self._path,

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from p2uformat.errors import CorruptData
 from p2uformat.progress import Progress
+
+if TYPE_CHECKING:
+    from p2uformat.artifact.updatetypes import UpdateInfo
 
 __all__ = [
     "Damage",
@@ -81,6 +85,8 @@ class Summary:
     policy : mapping or None
         Which tensors a quantizer other than the ladder was for, as the content root has it; `keep`
         is in millionths.
+    update : UpdateInfo or None
+        Of an update, what it is to, and its figures.
     """
 
     root: str
@@ -95,6 +101,7 @@ class Summary:
     parent: str | None = None
     lossy: bool = False
     policy: Mapping[str, object] | None = None
+    update: UpdateInfo | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Return what becomes JSON."""
@@ -110,6 +117,7 @@ class Summary:
             "parent": self.parent,
             "lossy": self.lossy,
             "policy": None if self.policy is None else dict(self.policy),
+            "update": None if self.update is None else self.update.to_dict(),
             "tiers": [tier.to_dict() for tier in self.tiers],
         }
 

@@ -31,12 +31,14 @@ from p2uformat.manifest.quantized import (
 )
 from p2uformat.manifest.records import LEVELS, LOSSY, QUANTIZERS, FileRecord, Record, TensorRecord
 from p2uformat.manifest.sequence import check_sequence
+from p2uformat.manifest.update import UPDATE, UpdateRecord
 
 __all__ = [
     "LEVELS",
     "LOSSY",
     "PAGE_TARGET",
     "QUANTIZERS",
+    "UPDATE",
     "AffineParameters",
     "BitplaneParameters",
     "BitplaneTier",
@@ -48,8 +50,8 @@ __all__ = [
     "EncodingPageRef",
     "EncodingRoot",
     "Figures",
-    "LevelsParameters",
     "FileRecord",
+    "LevelsParameters",
     "Manifest",
     "MinifloatParameters",
     "OpaqueParameters",
@@ -61,6 +63,7 @@ __all__ = [
     "TensorRecord",
     "TierSpec",
     "Totals",
+    "UpdateRecord",
     "assemble",
     "check_sequence",
     "codecs_for",

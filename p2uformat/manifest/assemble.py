@@ -13,6 +13,7 @@ from p2uformat.manifest.encoding import EncodingPage, EncodingPageRef, EncodingR
 from p2uformat.manifest.parameters import TierSpec
 from p2uformat.manifest.records import NO_FEATURES
 from p2uformat.manifest.sequence import totals_of
+from p2uformat.manifest.update import UpdateRecord
 
 __all__ = ["Manifest", "assemble"]
 
@@ -48,6 +49,7 @@ def assemble(
     ext: Mapping[str, object] | None = None,
     features: frozenset[str] = NO_FEATURES,
     policy: Mapping[str, object] | None = None,
+    update: UpdateRecord | None = None,
 ) -> Manifest:
     """Encode pages, and the roots over them.
 
@@ -67,6 +69,8 @@ def assemble(
         What a reader of it must know.
     policy : mapping, optional
         What the root says of the policy.
+    update : UpdateRecord, optional
+        Of an update, what the root says of it.
 
     Raises
     ------
@@ -81,7 +85,7 @@ def assemble(
         for page, data in zip(pages, encoded, strict=True)
     )
     totals = totals_of([page[0] for page in pages])
-    root = ContentRoot(tuple(tiers), refs, totals, ext or {}, features, policy)
+    root = ContentRoot(tuple(tiers), refs, totals, ext or {}, features, policy, update)
     content_root = root.encode()
     left_out = [
         not page[1].chunks and ref.digest in inherited

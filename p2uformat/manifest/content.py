@@ -22,6 +22,7 @@ from p2uformat.manifest.records import (
     Record,
     record_from_value,
 )
+from p2uformat.manifest.update import UPDATE, UpdateRecord
 from p2uformat.wire import as_array, as_bytes, as_int, as_map, as_text, decode, encode
 
 __all__ = ["ContentPage", "ContentRoot", "PageRef", "Totals", "check_size", "open_root"]
@@ -29,7 +30,12 @@ __all__ = ["ContentPage", "ContentRoot", "PageRef", "Totals", "check_size", "ope
 VERSION: Final = 1
 KIND: Final = "checkpoint"
 _KEYS: Final = frozenset({"ext", "features", "kind", "pages", "tiers", "totals", "version"})
-_FEATURES: Final[Mapping[str, str | None]] = {LEVELS: None, LOSSY: None, QUANTIZERS: "policy"}
+_FEATURES: Final[Mapping[str, str | None]] = {
+    LEVELS: None,
+    LOSSY: None,
+    QUANTIZERS: "policy",
+    UPDATE: UPDATE,
+}
 
 
 def check_size(data: bytes, limit: int, name: str) -> bytes:
@@ -149,6 +155,8 @@ class ContentRoot:
         What a reader must know.
     policy : mapping or None
         Which tensors were quantized, as it is encoded; with the feature ``quantizers`` only.
+    update : UpdateRecord or None
+        What the difference is from, and more; with the feature ``update``, and always with that.
     """
 
     tiers: tuple[TierSpec, ...]
@@ -157,6 +165,7 @@ class ContentRoot:
     ext: Mapping[str, object] = field(default_factory=dict)
     features: frozenset[str] = NO_FEATURES
     policy: Mapping[str, object] | None = None
+    update: UpdateRecord | None = None
 
     @property
     def lossy(self) -> bool:
@@ -168,7 +177,7 @@ class ContentRoot:
         value: dict[str, object] = {
             "ext": dict(self.ext),
             "features": sorted(self.features),
-            "kind": KIND,
+            "kind": KIND if self.update is None else UPDATE,
             "pages": [page.to_value() for page in self.pages],
             "tiers": [tier.to_value() for tier in self.tiers],
             "totals": self.totals.to_value(),
@@ -176,6 +185,8 @@ class ContentRoot:
         }
         if QUANTIZERS in self.features:
             value["policy"] = None if self.policy is None else dict(self.policy)
+        if self.update is not None:
+            value[UPDATE] = self.update.to_value()
         return check_size(encode(value), MAX_ROOT_BYTES, "content root")
 
     @classmethod
@@ -189,7 +200,7 @@ class ContentRoot:
         """
         value = open_root(data, "content root", _KEYS, _FEATURES)
         kind = as_text(value["kind"], "kind")
-        if kind != KIND:
+        if kind not in (KIND, UPDATE):
             raise UnsupportedFormat(f"unknown kind of root {kind[:40]!r}", hint=_NEWER)
         pages = as_array(value["pages"], "pages", limit=MAX_PAGES)
         features = frozenset(
@@ -197,6 +208,8 @@ class ContentRoot:
         )
         if features & {LEVELS, LOSSY} and QUANTIZERS not in features:
             raise Malformed("features: a lossy artifact, or one of levels, has quantizers")
+        if (UPDATE in features) != (kind == UPDATE):
+            raise Malformed(f"a root of kind {kind} and the features {', '.join(sorted(features))}")
         root = cls(
             parse_tiers(value["tiers"], lossy=LOSSY in features),
             tuple(PageRef.from_value(page) for page in pages),
@@ -204,6 +217,7 @@ class ContentRoot:
             as_map(value["ext"], "ext"),
             features,
             check_policy(value.get("policy")),
+            UpdateRecord.from_value(value[UPDATE]) if kind == UPDATE else None,
         )
         if any(after.key <= before.key for before, after in pairwise(root.pages)):
             raise Malformed("pages: not in ascending order")

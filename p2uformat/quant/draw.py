@@ -1,4 +1,4 @@
-"""Numbers that stochastic rounding draws: from a named generator, the same everywhere (SPEC.md, 19.4)."""
+"""Numbers that stochastic rounding draws, the same everywhere (SPEC.md, 19.4)."""
 
 from __future__ import annotations
 

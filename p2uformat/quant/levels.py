@@ -1,4 +1,4 @@
-"""Quantizer `levels`: a norm for each bucket, and codes of a table of levels (SPEC.md, section 19.5).
+"""Quantizer `levels`: a norm for each bucket, and codes of a table of levels (SPEC.md, 19.5).
 
 A weight is rebuilt as ``norm * table[code]``: one binary64 product, rounded once.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -166,7 +167,7 @@ class Levels:
         if not _FEWEST <= len(entries) <= _MOST:
             raise InvalidArgument(f"a table of {len(entries)} levels", hint="give 2 to 256")
         inside = all(-1.0 <= level <= 1.0 for level in entries)
-        if not inside or any(b <= a for a, b in zip(entries, entries[1:], strict=False)):
+        if not inside or any(b <= a for a, b in pairwise(entries)):
             raise InvalidArgument(
                 "a table that does not ascend from -1 to 1", hint="levels are compared as fp32"
             )
@@ -285,7 +286,8 @@ def holds(form: Levels, norms: Words) -> bool:
 def ratios(form: Levels, cut: Cut, norms: Words, values: F64) -> F64:
     """Return numbers over the norms of their buckets: from -1 to 1, 0 where that is 0."""
     norm = source_values(form.scale_format, norms)
-    return values / cut.spread(np.where(norm == 0, 1.0, norm))
+    found: F64 = values / cut.spread(np.where(norm == 0, 1.0, norm))
+    return found
 
 
 def encode(form: Levels, found: F64, drawn: F64 | None) -> Codes:
@@ -319,7 +321,7 @@ def encode(form: Levels, found: F64, drawn: F64 | None) -> Codes:
 
 
 def draw(form: Levels, name: str, start: int, count: int) -> F64 | None:
-    """Return what stochastic rounding draws for weights of a tensor, from one of its elements on."""
+    """Return what stochastic rounding draws for weights of a tensor from an element on."""
     if form.rounding != "stochastic":
         return None
     return DRAWS[form.generator](form.seed, form.client, form.round, name, start, count)

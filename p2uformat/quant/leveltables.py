@@ -5,7 +5,7 @@ The root depends on a table, so everything here is binary64 one operation at a t
 
 from __future__ import annotations
 
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Final
 
 import numpy as np
@@ -112,9 +112,9 @@ def fit_table(counts: Counts, s: int, *, stochastic: bool) -> Table:
     s : int
         Levels above 0; 0 is one too.
     stochastic : bool
-        Whether the sum of ``(v - a) * (b - v)`` between neighbouring levels is to be small, which is
-        the variance of stochastic rounding (ALQ of Faghri et al., arXiv 2010.12460; the largest
-        level is then 1), or that of squares to the nearest level (Lloyd, Max).
+        Whether the sum of ``(v - a) * (b - v)`` between neighbouring levels is to be small, the
+        variance of stochastic rounding (ALQ of Faghri et al., arXiv 2010.12460, with normalised
+        buckets; the largest level is then 1), or that of squares to the nearest one (Lloyd, Max).
 
     Examples
     --------
@@ -193,7 +193,7 @@ def _nearest_sweep(
     levels: list[int], points: list[int], number: list[int], total: list[int]
 ) -> None:
     """Move each level but 0 to the mean of what is nearest to it."""
-    edges = [_nearest_edge(points, low, high) for low, high in zip(levels, levels[1:], strict=False)]
+    edges = [_nearest_edge(points, low, high) for low, high in pairwise(levels)]
     edges.append(BINS)
     for j in range(1, len(levels)):
         count = number[edges[j]] - number[edges[j - 1]]

@@ -1,4 +1,4 @@
-"""What codes of levels cost, and how far they may be off: entropy and variance bounds (SPEC.md, 19.6).
+"""What codes of levels cost, and how far they may be off (SPEC.md, 19.6).
 
 These figures are part of a content root, so they are integers, or binary64 one operation at a time.
 """
@@ -45,9 +45,7 @@ class LevelTally:
     bound: float
 
 
-def tally(
-    form: Levels, cut: Cut, norms: Words, found: F64, codes: NDArray[np.uint8]
-) -> LevelTally:
+def tally(form: Levels, cut: Cut, norms: Words, found: F64, codes: NDArray[np.uint8]) -> LevelTally:
     """Return the figures of a block.
 
     Parameters

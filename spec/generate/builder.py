@@ -88,6 +88,7 @@ class Recipe:
     partial: Callable[[int, int], bool] | None = None  # of tier and table entry
     features: Sequence[str] = ()
     policy: dict[str, Value] | None = None
+    update: dict[str, Value] = field(default_factory=dict)
     hooks: dict[str, Hook] = field(default_factory=dict)
 
     @property
@@ -405,7 +406,7 @@ class Build:
         root: dict[str, Any] = {
             "ext": recipe.ext,
             "features": list(recipe.features),
-            "kind": "checkpoint",
+            "kind": "update" if recipe.update else "checkpoint",
             "pages": [
                 [*first, len(page), digest(page)]
                 for first, page in zip(firsts, content_pages, strict=True)
@@ -416,6 +417,8 @@ class Build:
         }
         if "quantizers" in recipe.features:
             root["policy"] = recipe.policy
+        if recipe.update:
+            root["update"] = recipe.update
         content = self.hook("root_bytes", pack(self.hook("root", root, None)), None)
         other: dict[str, Any] = {
             "content": digest(content),

@@ -180,7 +180,7 @@ add(
     UNSUPPORTED,
     "13",
     "a kind of root that is not known",
-    spoiled("root", field("kind", "update")),
+    spoiled("root", field("kind", "gradient")),
 )
 add(
     "root-key",

@@ -28,6 +28,7 @@ FAULTS = (
     "invalid_versions",
     "quantizers",
     "levels",
+    "updates",
 )
 EXIT = {None: 0, "not-an-artifact": 5, "unsupported-format": 5, "incomplete": 6}
 EXIT |= {"parent-required": 6}

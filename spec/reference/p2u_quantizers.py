@@ -7,6 +7,7 @@ The part of the independent reader that turns their codes into weights; ``p2u_re
 import math
 import struct
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from p2u_layers import FLOATS, MAX_BLOCK_ELEMENTS, TWO, Cursor, need, source_value
@@ -20,6 +21,9 @@ FORMS["levels"] = (bytes, str, range(1, MAX_BLOCK_ELEMENTS + 1), str, str, objec
 POLICY: dict[str, Any] = {"generator": str, "only": [str], "skip": [str]}
 POLICY |= {"client": UINT, "round": UINT, "seed": UINT}
 POLICY |= {"keep": range(1000001), "matrices": range(2)}
+UPDATE: dict[str, Any] = {"base": 32, "bits": UINT, "bound": object, "client": UINT, "most": UINT}
+UPDATE |= {"energy": FIGURES[0], "expected": object, "round": UINT, "variance": FIGURES[0]}
+UPDATE |= {"weight": 8}
 CUTS = {"tensor": range(1), "channel": range(64), "group": range(1, MAX_BLOCK_ELEMENTS + 1)}
 SCALES = ("F64", "F32", "F16", "BF16")
 Dtype = tuple[int, int, int, int]
@@ -51,6 +55,15 @@ def check(kind: str, dtype: str, rank: int, form: list[Any]) -> None:
         if transform is not None:
             need(isinstance(transform, bytes) and len(transform) == 16, "transform")
             need(all(map(math.isfinite, struct.unpack("<dd", transform))), "transform")
+    need(all(m % 2 or m == e == 0 for m, e in figures), "a figure's form", "non-canonical")
+
+
+def check_update(update: dict[str, Any]) -> None:
+    """Check what the forms of the key `update` do not say (19.6)."""
+    weight = struct.unpack("<d", update["weight"])[0]
+    need(math.isfinite(weight) and weight > 0, "weight of an update")
+    figures = [update[key] for key in ("energy", "variance")]
+    figures += [update[key] for key in ("bound", "expected") if update[key] is not None]
     need(all(m % 2 or m == e == 0 for m, e in figures), "a figure's form", "non-canonical")
 
 
@@ -142,7 +155,7 @@ def entries(table: bytes) -> list[float]:
     """Return the levels of a table (19.5)."""
     need(len(table) % 4 == 0 and 2 <= len(table) // 4 <= 256, "length of a table")
     found = [level for (level,) in struct.iter_unpack("<f", table)]
-    rising = all(a < b for a, b in zip(found, found[1:], strict=False))
+    rising = all(a < b for a, b in pairwise(found))
     need(rising and all(-1 <= level <= 1 for level in found), "a table that does not ascend")
     need(all(level or math.copysign(1, level) > 0 for level in found), "a level of -0")
     return found

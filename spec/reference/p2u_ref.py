@@ -44,7 +44,7 @@ from p2u_layers import (
     rebuild,
     undo,
 )
-from p2u_quantizers import FORMS, POLICY, check, distance, rebuild_codes
+from p2u_quantizers import FORMS, POLICY, UPDATE, check, check_update, distance, rebuild_codes
 
 # 3 Canonical msgpack: kind, first head byte, bytes of the number behind it, its least magnitudes
 LONG = [("bin", 0xC4, 1, [0, 256, 65536]), ("str", 0xD9, 1, [32, 256, 65536])]
@@ -59,7 +59,7 @@ ROOT = {"ext": dict, "features": [str], "version": UINT}
 CONTENT_ROOT = ROOT | {"kind": str, "pages": [(UINT, str, UINT, UINT, 32)]}
 CONTENT_ROOT |= {"tiers": [(str, object)], "totals": (UINT, UINT, UINT)}
 ENCODING_ROOT, FEATURES = ROOT | {"content": 32, "pages": [object]}, {"difference": "parent"}
-CONTENT_FEATURES = {"levels": "", "lossy": "", "quantizers": "policy"}
+CONTENT_FEATURES = {"levels": "", "lossy": "", "quantizers": "policy", "update": "update"}
 TENSOR = (range(2), str, UINT, str, [UINT], str, list, bytes, [bytes], dict)
 FILE = (range(2), str, UINT, str, UINT, 32, (UINT, UINT), bytes, dict)
 OPAQUE, FIGURE = (UINT, UINT), (range(1 << 32), SIGNED)
@@ -190,12 +190,17 @@ class Artifact:
         self.features, lossy = root["features"], "lossy" in root["features"]
         alone = {"levels", "lossy"} & {*self.features} and "quantizers" not in self.features
         need(not alone, "lossy, or levels, without quantizers")
-        policy = root.get("policy")
-        if policy is not None:  # 19.4
-            keys = conform(policy, dict, "policy").keys()
-            need(keys == POLICY.keys(), "keys of the policy")
-            for term, inner in POLICY.items():
-                conform(policy[term], inner, f"policy: {term}")
+        given = [(root["policy"], POLICY)] if root.get("policy") is not None else []  # 19.4
+        given += [(root["update"], UPDATE)] if "update" in root else []  # 19.6
+        for part, terms in given:
+            need(conform(part, dict, "root").keys() == terms.keys(), "keys of policy or update")
+            for term, inner in terms.items():
+                conform(part[term], inner, f"root: {term}")
+        if "update" in root:
+            known = [root["update"][key] for key in ("bound", "expected")]
+            need((known[0] is None) == (known[1] is None), "one of two figures")
+            conform([item for item in known if item is not None], [FIGURE], "figures of an update")
+            check_update(root["update"])
         tiers = root["tiers"]  # 8.1
         limit(len(tiers), MAX_TIERS, "tiers")
         self.tiers, self.digits = [name for name, _ in tiers], [digits for _, digits in tiers[:-1]]
@@ -285,7 +290,9 @@ class Artifact:
         need(root.keys() == form.keys() | more.keys(), "unknown or missing keys of a root")
         for key, inner in form.items():
             conform(root[key], inner, f"root: {key}")
-        need(root.get("kind", "checkpoint") == "checkpoint", "kind of root", "unsupported-format")
+        kind = root.get("kind", "checkpoint")
+        need(kind in ("checkpoint", "update"), "kind of root", "unsupported-format")
+        need((kind == "update") == ("update" in root), "kind of root, and update")
         limit(len(root["pages"]), MAX_PAGES, "pages")
         return root
 

@@ -226,7 +226,8 @@ def test_an_artifact_may_hold_nothing():
     ("key", "value", "error"),
     [
         ("version", 2, UnsupportedFormat),
-        ("kind", "update", UnsupportedFormat),
+        ("kind", "gradient", UnsupportedFormat),
+        ("kind", "update", Malformed),
         ("features", ["a"], UnsupportedFormat),
         ("features", ["b", "a"], Malformed),
         ("features", [1], Malformed),
