@@ -14,7 +14,7 @@ from p2uformat.limits import MAX_RECORD_BLOCKS
 from p2uformat.manifest import FileRecord, Record, TensorRecord
 from p2uformat.tensor import Geometry
 
-__all__ = ["SHARED", "Catalog", "Place", "StoredFile", "StoredTensor"]
+__all__ = ["SHARED", "Catalog", "Place", "StoredFile", "StoredTensor", "parent_required"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,7 +197,7 @@ def _find(child: Container, parents: Sequence[Path | Contents]) -> tuple[Content
             continue
         container = Container.open(candidate)
         if container.header.content_root == root:
-            return _opened(container, child, parents), True
+            return _opened(container, child, [*parents, *related(container, candidate)]), True
         container.close()
         met.append(container)
     raise ParentMismatch(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2uformat.artifact.ahead import expecting
-from p2uformat.artifact.catalog import StoredTensor
+from p2uformat.artifact.catalog import StoredTensor, parent_required
 from p2uformat.artifact.complete import is_complete
 from p2uformat.artifact.contents import Contents, Path, placed
 from p2uformat.artifact.formats import DTypeLike, converted, float_format, target_format
@@ -237,6 +237,24 @@ class Artifact(Closing):
         """What it is an update to, and how good; None of a checkpoint."""
         record = self._contents.container.content.update
         return None if record is None else UpdateInfo.of(record)
+
+    @property
+    def origin(self) -> Artifact:
+        """The artifact that its chain of parents begins with, which needs none; or it itself.
+
+        It is open as long as this one is.
+
+        Raises
+        ------
+        ParentRequired
+            If a parent is not at hand.
+        """
+        first = self._contents
+        while first.parent is not None:
+            first = first.parent
+        if first.orphaned:
+            raise parent_required(first.container)
+        return Artifact(first, self._threads)
 
     @property
     def policy(self) -> Policy | None:

@@ -15,7 +15,7 @@ from p2uformat.manifest import LEVELS, LOSSY, QUANTIZERS, UPDATE
 from p2uformat.manifest.parameters import TierSpec
 from p2uformat.quant.levels import Levels
 from p2uformat.quant.policy import Candidate, Policy
-from p2uformat.quant.quantizer import Quantizer, parse_quantizer
+from p2uformat.quant.quantizer import Quantizer, Quantizers, parse_quantizers
 
 __all__ = ["PackOptions", "TensorPolicy", "parse_policy", "quantizer_options"]
 
@@ -49,8 +49,8 @@ class PackOptions:
         Glob, what it sets, to what.
     sensitivity : mapping, callable or None
         Weight of a tensor's squared error.
-    quantizer : Affine, Minifloat, Levels or None
-        What quantizes instead of the ladder of bit planes.
+    forms : tuple of (str, Affine, Minifloat or Levels), or None
+        What quantizes instead of the ladder of bit planes, by glob.
     policy : Policy or None
         Which tensors it quantizes; given exactly with a quantizer.
     separate : bool
@@ -64,7 +64,7 @@ class PackOptions:
     finest: int
     overrides: tuple[tuple[str, str, float], ...]
     sensitivity: Sensitivity
-    quantizer: Quantizer | None = None
+    forms: tuple[tuple[str, Quantizer], ...] | None = None
     policy: Policy | None = None
     separate: bool = False
     update: bool = False
@@ -78,8 +78,8 @@ class PackOptions:
     def features(self) -> frozenset[str]:
         """Features of the content root."""
         asked = {
-            QUANTIZERS: self.quantizer is not None,
-            LEVELS: isinstance(self.quantizer, Levels),
+            QUANTIZERS: self.forms is not None,
+            LEVELS: any(isinstance(form, Levels) for _, form in self.forms or ()),
             LOSSY: self.lossy,
             UPDATE: self.update,
         }
@@ -104,8 +104,13 @@ class PackOptions:
                 weight = value
         return TensorPolicy(exact, bits, weight)
 
+    def form(self, name: str) -> Quantizer | None:
+        """Return what quantizes a tensor, if its policy says so; later globs win."""
+        found = [form for glob, form in self.forms or () if fnmatchcase(name, glob)]
+        return found[-1] if found else None
+
     def chosen(self, tensors: Sequence[Candidate]) -> frozenset[str]:
-        """Return the names of the tensors that the quantizer is for.
+        """Return the names of the tensors that a quantizer is for.
 
         Parameters
         ----------
@@ -119,12 +124,16 @@ class PackOptions:
         """
         if self.policy is None:
             return frozenset()
-        free = [tensor for tensor in tensors if not self.of(tensor.name).exact]
+        free = [
+            tensor
+            for tensor in tensors
+            if not self.of(tensor.name).exact and self.form(tensor.name) is not None
+        ]
         covered = [tensor.name for tensor in free if self.policy.covers(tensor)]
         if not covered:
             raise InvalidArgument(
                 f"the policy names none of {len(tensors)} float tensors",
-                hint="look at its globs, and at whether it is for matrices only",
+                hint="look at its globs, those of the quantizers, and whether it is for matrices",
             )
         return frozenset(covered) - self.policy.kept(free)
 
@@ -185,7 +194,7 @@ def parse_policy(
 
 
 def quantizer_options(
-    quantizer: Quantizer | str,
+    quantizer: Quantizers,
     policy: Policy | None,
     tiers: Sequence[str] | str | None,
     overrides: Mapping[str, str] | None,
@@ -204,8 +213,10 @@ def quantizer_options(
     >>> [t.name for t in quantizer_options("affine:4", None, None, None, lossy=False).tiers]
     ['affine4', 'exact']
     """
-    form = parse_quantizer(quantizer) if isinstance(quantizer, str) else quantizer
-    specs = [TierSpec(form.tier, 0)] + ([] if lossy else [TierSpec("exact", None)])
+    forms = parse_quantizers(quantizer)
+    specs = [TierSpec(_tier_name([form for _, form in forms]), 0)] + (
+        [] if lossy else [TierSpec("exact", None)]
+    )
     names = [spec.name for spec in specs]
     asked = tiers.split(",") if isinstance(tiers, str) else tiers
     if asked is not None and [name.strip() for name in asked] != names:
@@ -219,7 +230,14 @@ def quantizer_options(
             raise InvalidArgument(
                 f"{glob!r} is set to {what}", hint="with a quantizer a tensor can be set exact only"
             )
-    return PackOptions(tuple(specs), 8.0, 8, set_, None, form, policy or Policy())
+    return PackOptions(tuple(specs), 8.0, 8, set_, None, forms, policy or Policy())
+
+
+def _tier_name(forms: Sequence[Quantizer]) -> str:
+    """Return what the tier of quantizers is called: what all are, or that they are several."""
+    names = {form.tier for form in forms}
+    kinds = {name.rstrip("0123456789") for name in names}
+    return names.pop() if len(names) == 1 else kinds.pop() if len(kinds) == 1 else "mixed"
 
 
 def _ladder(names: list[str]) -> list[int]:

@@ -43,7 +43,7 @@ from p2uformat.manifest import UPDATE, ContentPage, EncodingPage, paginate
 from p2uformat.parallel import MOST_ENCODERS, ordered_map, worker_count
 from p2uformat.quant.fit import TensorFit
 from p2uformat.quant.policy import Candidate, Policy
-from p2uformat.quant.quantizer import Quantizer
+from p2uformat.quant.quantizer import Quantizers
 from p2uformat.tensor import geometry
 from p2uformat.transport import StorageOptions
 
@@ -62,10 +62,11 @@ def pack(
     base_bits: float | None = None,
     overrides: Mapping[str, str] | None = None,
     sensitivity: Sensitivity = None,
-    quantizer: Quantizer | str | None = None,
+    quantizer: Quantizers | None = None,
     policy: Policy | None = None,
     lossy: bool = False,
     chunk_per_tensor: bool = False,
+    metadata: Mapping[str, str] | None = None,
     parent: Path | Artifact | None = None,
     parents: Parents = (),
     self_contained: bool = False,
@@ -97,9 +98,10 @@ def pack(
         Tensor name glob to ``exact``, ``bits:N`` or ``weight:X``; later ones win.
     sensitivity : mapping or callable, optional
         Weight of a tensor's squared error, by glob or by name; 1 where nothing is said.
-    quantizer : Affine, Minifloat, Levels or str, optional
+    quantizer : Affine, Minifloat, Levels, str, or mapping of str to one of them, optional
         What quantizes instead of the ladder: integers with scales, small floats, or levels with
         norms; or its name, as `parse_quantizer` takes it. The tiers are then its own and ``exact``.
+        A mapping has several by glob of names; later ones win, and what matches none stays exact.
         Tensors that it cannot hold, with NaN or with numbers that are too large for it, are kept
         exact.
     policy : Policy, optional
@@ -112,6 +114,8 @@ def pack(
         Whether small tensors that are quantized have chunks of their own, where otherwise many
         share one: for readers that fetch each tensor at a tier of its own. It takes about 50 bytes
         more for each tensor and tier.
+    metadata : mapping of str to str, optional
+        Of arrays: what a safetensors file of them would have as its metadata.
     parent : Artifact or path, optional
         An artifact of an earlier version. Its step exponents are kept where they still fit, what
         is unchanged stays there, and changed layers are stored as differences where that is
@@ -173,7 +177,7 @@ def pack(
     )
     near = Near(parent, parents, differ=not self_contained)
     run = Run(sha256=sha256, overwrite=overwrite, threads=threads, progress=progress)
-    return pack_as(source, destination, asked, near, run, storage_options)
+    return pack_as(source, destination, asked, near, run, storage_options, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +188,7 @@ class Asked:
     base_bits: float | None = None
     overrides: Mapping[str, str] | None = None
     sensitivity: Sensitivity = None
-    quantizer: Quantizer | str | None = None
+    quantizer: Quantizers | None = None
     policy: Policy | None = None
     lossy: bool = False
     separate: bool = False
@@ -235,6 +239,8 @@ def pack_as(
     run: Run,
     storage_options: StorageOptions | None,
     tally: UpdateTally | None = None,
+    *,
+    metadata: Mapping[str, str] | None = None,
 ) -> Summary:
     """Pack a source as `pack` does; with a `tally`, as an update."""
     workers = min(worker_count(run.threads), MOST_ENCODERS)
@@ -243,7 +249,7 @@ def pack_as(
         target = target_for(destination, storage_options, stack, overwrite=run.overwrite)
         if isinstance(source, str | os.PathLike):
             source = stack.enter_context(brought(source, storage_options, progress))
-        checkpoint = stack.enter_context(Checkpoint(source))
+        checkpoint = stack.enter_context(Checkpoint(source, metadata))
         options = asked.alone()
         wish = ParentWish(
             () if near.parent is None else candidates(near.parent, storage_options),
@@ -368,7 +374,7 @@ class _Job:
         for _, tensor in self._tensors.values():
             cut = geometry(tensor.dtype, tensor.shape, tensor.nbytes)
             rule = self._policy.of(tensor.name)
-            exact = rule.exact or self._policy.quantizer is not None
+            exact = rule.exact or self._policy.forms is not None
             fmt = formats_of(tensor.dtype, cut.elements, exact=exact)
             shapes.append((tensor, cut, rule, fmt))
         weights = sum(cut.elements for _, cut, _, fmt in shapes if fmt is not None)
@@ -385,7 +391,7 @@ class _Job:
                 planes,
                 rule.bits,
                 rule.weight,
-                rule.exact or self._policy.quantizer is not None,
+                rule.exact or self._policy.forms is not None,
                 self._policy.separate,
                 fit=fits.get(tensor.name),
             )
@@ -396,8 +402,7 @@ class _Job:
 
     def _fits(self) -> dict[str, TensorFit]:
         """Return what a quantizer without a ladder is for."""
-        form = self._policy.quantizer
-        if form is None:
+        if self._policy.forms is None:
             return {}
         shapes = {
             name: tensor.shape
@@ -407,10 +412,12 @@ class _Job:
         chosen = self._policy.chosen(
             [Candidate(name, len(shape), math.prod(shape)) for name, shape in shapes.items()]
         )
-        return {
-            name: TensorFit(form, FORMATS[self._tensors[name][1].dtype], shapes[name], name)
-            for name in chosen
-        }
+        fits = {}
+        for name in chosen:
+            form = self._policy.form(name)
+            assert form is not None
+            fits[name] = TensorFit(form, FORMATS[self._tensors[name][1].dtype], shapes[name], name)
+        return fits
 
     def _read(self, plan: TensorPlan, start: int, stop: int) -> bytes:
         member, tensor = self._tensors[plan.name]

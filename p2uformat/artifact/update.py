@@ -17,22 +17,21 @@ from p2uformat.artifact.open import Artifact, Parents, open  # noqa: A004
 from p2uformat.artifact.outside import brought
 from p2uformat.artifact.pack import Asked, Near, ProgressCall, Run, Source, pack_as
 from p2uformat.artifact.types import Summary
+from p2uformat.artifact.updatebase import Arrays, Base, base_of
 from p2uformat.artifact.updatetally import UpdateTally
-from p2uformat.digest import from_text
 from p2uformat.errors import InvalidArgument, RootMismatch
 from p2uformat.floats import FORMATS, FloatFormat
 from p2uformat.ingest import Checkpoint, HeadTensor, Member
 from p2uformat.quant.binary64 import add_up, rounded, source_values
 from p2uformat.quant.levels import Levels
 from p2uformat.quant.policy import Policy
-from p2uformat.quant.quantizer import Quantizer, parse_quantizer
+from p2uformat.quant.quantizer import Quantizers, parse_quantizers
 from p2uformat.quant.rounding import format_of
 from p2uformat.tensor import geometry, numpy_dtype
 from p2uformat.transport import StorageOptions
 
 __all__ = ["apply_update", "pack_update"]
 
-Arrays = Mapping[str, NDArray[np.generic]]
 Made = dict[str, NDArray[np.generic]]
 _MOST: Final = (1 << 64) - 1
 _NATIVE: Final = ("F32", "F64")  # dtypes whose own subtraction rounds once
@@ -40,10 +39,11 @@ _NATIVE: Final = ("F32", "F64")  # dtypes whose own subtraction rounds once
 
 def pack_update(
     after: Source,
-    before: Path | Artifact,
+    before: Path | Artifact | Arrays,
     destination: str | os.PathLike[str],
     *,
-    quantizer: Quantizer | str | None = None,
+    base: str | None = None,
+    quantizer: Quantizers | None = None,
     policy: Policy | None = None,
     client: int = 0,
     round: int = 0,  # noqa: A002 - of training, as in `Policy`
@@ -52,6 +52,7 @@ def pack_update(
     tier: str | None = None,
     tiers: str | None = None,
     allow_nonfinite: bool = False,
+    metadata: Mapping[str, str] | None = None,
     parents: Parents = (),
     overwrite: bool = False,
     threads: int | None = None,
@@ -67,13 +68,16 @@ def pack_update(
     ----------
     after : str, os.PathLike or mapping of str to ndarray
         The new weights: a `.safetensors` file, or arrays by name.
-    before : Artifact, path, URL or address in a store
+    before : mapping of str to ndarray, Artifact, path, URL or address in a store
         The old ones, with tensors of the same names, dtypes and shapes; what is open stays open.
     destination : str or os.PathLike
         The file to make, a URL, or ``STORE#name``, as in `pack`.
-    quantizer : Levels, Affine, Minifloat or str, optional
-        What quantizes the difference; `Levels` draws from `client` and `round` in place of its own.
-        None for the ladder.
+    base : str, optional
+        With arrays `before`, and only then: the content root of the artifact that they are of, at
+        whatever tiers.
+    quantizer : Levels, Affine, Minifloat, str, or mapping of str to one of them, optional
+        What quantizes the difference, as in `pack`; `Levels` draws from `client` and `round` in
+        place of its own. None for the ladder.
     policy : Policy, optional
         Which tensors the quantizer is for; by default all matrices.
     client, round : int
@@ -88,6 +92,8 @@ def pack_update(
         The ladder, without a quantizer, as in `pack`.
     allow_nonfinite : bool
         Whether differences may have NaN or infinities; by default they are refused.
+    metadata : mapping of str to str, optional
+        What else is to be known of it: a loss, say.
     parents, overwrite, threads, progress, storage_options
         As in `pack`; `parents` are those of `before`.
 
@@ -120,36 +126,34 @@ def pack_update(
     _check_numbers(client=client, round=round)
     if not (math.isfinite(weight) and weight > 0):
         raise InvalidArgument(f"a weight of {weight}", hint="give a finite number above 0")
-    form = parse_quantizer(quantizer) if isinstance(quantizer, str) else quantizer
-    if isinstance(form, Levels):
-        form = replace(form, client=client, round=round)
-    if form is not None and policy is None:
-        policy = Policy(client=client, round=round)
-    asked = Asked(tiers, quantizer=form, policy=policy, lossy=lossy)
+    forms = None
+    if quantizer is not None:
+        forms = {
+            glob: replace(form, client=client, round=round) if isinstance(form, Levels) else form
+            for glob, form in parse_quantizers(quantizer)
+        }
+        policy = policy or Policy(client=client, round=round)
+    asked = Asked(tiers, quantizer=forms, policy=policy, lossy=lossy)
     asked.alone()  # what makes no sense is refused before anything is read
     with ExitStack() as stack:
-        base = before
-        if not isinstance(base, Artifact):
-            base = stack.enter_context(
-                open(
-                    base,  # type: ignore[arg-type]
-                    parents=parents,
-                    threads=threads,
-                    storage_options=storage_options,
-                )
-            )
-        if base.update is not None:
-            raise InvalidArgument(
-                f"{base.path} is an update itself, not what one could be to",
-                hint="name the checkpoint, or pack the sum",
-            )
+        old = base_of(
+            before,
+            base,
+            tier,
+            stack,
+            parents=parents,
+            threads=threads,
+            storage_options=storage_options,
+        )
         if isinstance(after, str | os.PathLike):
             after = stack.enter_context(brought(after, storage_options, progress))
         checkpoint = stack.enter_context(Checkpoint(after))
-        made, energy = _differences(checkpoint, base, tier, allow_nonfinite=allow_nonfinite)
-        tally = UpdateTally(from_text(base.root), client, round, float(weight), energy)
+        made, energy = _differences(checkpoint, old, allow_nonfinite=allow_nonfinite)
+        tally = UpdateTally(old.root, client, round, float(weight), energy)
         run = Run(overwrite=overwrite, threads=threads, progress=progress)
-        return pack_as(made, destination, asked, Near(), run, storage_options, tally)
+        return pack_as(
+            made, destination, asked, Near(), run, storage_options, tally, metadata=metadata
+        )
 
 
 def _check_numbers(**numbers: object) -> None:
@@ -159,7 +163,7 @@ def _check_numbers(**numbers: object) -> None:
 
 
 def _differences(
-    checkpoint: Checkpoint, before: Artifact, tier: str | None, *, allow_nonfinite: bool
+    checkpoint: Checkpoint, before: Base, *, allow_nonfinite: bool
 ) -> tuple[Made, float]:
     """Return the differences by name, and the sum of their squares."""
     found = {t.name: (member, t) for member in checkpoint.members for t in member.tensors}
@@ -168,22 +172,22 @@ def _differences(
             "an update from a folder with other files than safetensors",
             hint="give a .safetensors file, or arrays by name",
         )
-    _same_names(set(found), set(before))
+    _same_names(set(found), set(before.names()))
     made: Made = {}
     energies: dict[str, float] = {}
     for name, (member, tensor) in found.items():
         new = _array(member, tensor)
-        info = before.info(name)
-        if (tensor.dtype, tensor.shape) != (info.dtype, info.shape):
+        dtype, shape = before.kind(name)
+        if (tensor.dtype, tensor.shape) != (dtype, shape):
             raise InvalidArgument(
-                f"tensor {name!r}: {info.dtype} of {info.shape} before, {tensor.dtype} of"
+                f"tensor {name!r}: {dtype} of {shape} before, {tensor.dtype} of"
                 f" {tensor.shape} after"
             )
         fmt = FORMATS.get(tensor.dtype)
         if fmt is None:
             made[name] = new
             continue
-        made[name] = _difference(fmt, new, before.get(name, tier))
+        made[name] = _difference(fmt, new, before.values(name))
         energies[name] = _energy(name, fmt, made[name], allow_nonfinite=allow_nonfinite)
     ordered = sorted(energies, key=lambda name: name.encode())
     return made, add_up(np.array([energies[name] for name in ordered]))

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from p2uformat import (
     P2UError,
     Store,
 )
-from p2uformat.federated.rounds import Names, Round
+from p2uformat.federated.rounds import Names, Round, metrics_to
 from p2uformat.federated.widths import layers_of, plan_widths, prune_and_grow
 
 __all__ = ["Client", "Received", "Sent"]
@@ -221,8 +221,7 @@ class Client:
         weight : float
             What it counts: the number of examples, say.
         quantizer : Levels, Affine, Minifloat, str, or mapping of str to one of them, optional
-            What the difference is stored with, for all tensors or by pattern of names. Where it
-            draws, it draws for this client and round. By default the difference is exact.
+            What the difference is stored with, as in `pack_update`; exactly by default.
         lossy : bool, optional
             Whether to send the quantized difference alone; by default if there is a quantizer.
         metrics : mapping of str to float, optional
@@ -244,12 +243,12 @@ class Client:
                 self._last.weights,
                 path,
                 base=self._last.round.root,
-                quantizer=_drawing(quantizer, self.number, number),
+                quantizer=quantizer,
                 lossy=quantizer is not None if lossy is None else lossy,
                 client=self.number,
                 round=number,
                 weight=weight,
-                metrics=metrics,
+                metadata=metrics_to(metrics or {}),
             )
             result = self._store.push(path, self.names.update(number, self.number))
         return Sent(result.address, summary.bytes, result.added)
@@ -292,15 +291,3 @@ class Client:
             needed.add(path)
         for path in set(self._aside.glob("*.p2u")) - needed:
             path.unlink()
-
-
-def _drawing(quantizer: Quantizer, client: int, number: int) -> Quantizer:
-    """Return a quantizer that draws for a client and round, where it draws."""
-    if isinstance(quantizer, Mapping):
-        return {glob: _drawn(form, client, number) for glob, form in quantizer.items()}
-    return None if quantizer is None else _drawn(quantizer, client, number)
-
-
-def _drawn(form: Form, client: int, number: int) -> Form:
-    known = p2uformat.parse_quantizer(form) if isinstance(form, str) else form
-    return replace(known, client=client, round=number) if isinstance(known, Levels) else known

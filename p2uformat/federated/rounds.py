@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from p2uformat import Artifact, InvalidArgument, Malformed
 
-__all__ = ["LADDER", "Names", "Round"]
+__all__ = ["LADDER", "Names", "Round", "metrics_from", "metrics_to"]
 
 LADDER: Final = "q2,q3,q4,q5,q6,q7,q8,exact"
 """Tiers that serve clients of 2 to 8 bits from one artifact."""
 
 _KEY: Final = "p2u.round"
+_METRICS: Final = "p2u.metrics"
+_MOST_METRICS: Final = 1000
 _MOST: Final = 999_999_999
 _WIDEST: Final = 64
+_LARGEST: Final = 1.7976931348623157e308
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +107,62 @@ class Round:
             raise InvalidArgument(
                 f"{artifact!r} is no model of a round", hint="Server.publish makes one"
             )
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            raise Malformed("the round's facts are no JSON") from None
-        if not isinstance(value, dict):
-            raise Malformed("the round's facts are no JSON object")
+        value = _parsed(text, "the round's facts")
         number = _number(value.get("round"), 1, _MOST)
         if "widths" not in value:
             return cls(number, artifact.root)
         widths = _counts(value["widths"])
         return cls(number, artifact.root, widths, _counts(value.get("drops", {})))
+
+
+def metrics_to(metrics: Mapping[str, float]) -> dict[str, str]:
+    """Return what stands in the metadata of an update.
+
+    Raises
+    ------
+    InvalidArgument
+        If a value is not finite, or there are too many.
+
+    Examples
+    --------
+    >>> metrics_to({"loss": 0.5})
+    {'p2u.metrics': '{"loss":0.5}'}
+    """
+    known = {str(name): float(value) for name, value in metrics.items()}
+    for name, value in known.items():
+        if not math.isfinite(value):
+            raise InvalidArgument(f"metric {name!r} is {value}", hint="give finite numbers")
+    if len(known) > _MOST_METRICS:
+        raise InvalidArgument(f"{len(known)} metrics", hint=f"give at most {_MOST_METRICS}")
+    return {_METRICS: json.dumps(known, sort_keys=True, separators=(",", ":"))}
+
+
+def metrics_from(metadata: Mapping[str, str]) -> dict[str, float]:
+    """Return the metrics of an update; none if it says nothing.
+
+    Raises
+    ------
+    Malformed
+        If they are no finite numbers by name.
+    """
+    value = _parsed(metadata.get(_METRICS, "{}"), "metrics")
+    if len(value) > _MOST_METRICS:
+        raise Malformed(f"{len(value)} metrics, at most {_MOST_METRICS} count")
+    for name, number in value.items():
+        known = isinstance(number, int | float) and not isinstance(number, bool)
+        if not known or not -_LARGEST <= number <= _LARGEST:
+            raise Malformed(f"metric {name[:40]!r} is no finite number")
+    return {name: float(number) for name, number in value.items()}
+
+
+def _parsed(text: str, what: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Malformed(f"{what}: no JSON") from None
+    if not isinstance(value, dict):
+        raise Malformed(f"{what}: no JSON object")
+    return value
 
 
 def _number(value: Any, low: int, high: int) -> int:  # noqa: ANN401

@@ -12,12 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 import p2uformat
 from p2uformat import InvalidArgument, P2UError, Store
 from p2uformat.federated.checks import Rejected, Rejection, Rules, checked
-from p2uformat.federated.rounds import LADDER, Names, Round
+from p2uformat.federated.rounds import LADDER, Names, Round, metrics_from
 from p2uformat.federated.sums import Sums
 
 __all__ = ["Accepted", "Gathered", "Server"]
@@ -44,6 +43,8 @@ class Accepted:
         Where it lies.
     update : UpdateInfo
         What it says of itself.
+    metrics : dict of str to float
+        What else the client said.
     """
 
     client: int
@@ -51,6 +52,7 @@ class Accepted:
     bytes: int
     address: str
     update: p2uformat.UpdateInfo
+    metrics: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,14 +179,14 @@ class Server:
         facts = Round(number, "", widths, drops).facts()
         known = None if last is None else self._version()
         with tempfile.TemporaryDirectory() as folder:
-            source, packed = Path(folder, "model.safetensors"), Path(folder, "model.p2u")
-            save_file(dict(weights), source, metadata=facts)
+            packed = Path(folder, "model.p2u")
             parent = None
             if known is not None and (number - 1) % self._key_every:
                 parent = self._store.address(known[1])
             p2uformat.pack(
-                source,
+                weights,
                 packed,
+                metadata=facts,
                 tiers=self._tiers,
                 chunk_per_tensor=self._apart,
                 parent=parent,
@@ -309,13 +311,14 @@ class Server:
             info = checked(artifact, client, round_, shapes, rules)
             report = p2uformat.verify(address, deep=True, storage_options=self._options)
             if not report.ok:
-                raise Rejection("damaged", str(report.damages[0]))
+                raise Rejection("damaged", str(report.damage[0]))
+            metrics = metrics_from(artifact.metadata)
             difference = artifact.load()
             size = artifact.summary.bytes
         for name, array in difference.items():
             if not np.isfinite(array.astype(np.float64)).all():
                 raise Rejection("not-finite", f"tensor {name!r} has numbers that are not finite")
-        return Accepted(client, info.weight, size, address, info), difference
+        return Accepted(client, info.weight, size, address, info, metrics), difference
 
 
 def _refuse_infinite(weights: Arrays) -> None:

@@ -80,9 +80,10 @@ class Layer:
 def layers_of(artifact: Artifact, sensitivity: Mapping[str, float] | None = None) -> list[Layer]:
     """Return the tensors of a ladder as layers, each tier ``qN`` up to ``q8`` as width N.
 
-    What a layer takes is what is stored of it: N bits a weight on average over all layers, more
-    where the ladder spends more. What it loses is its relative squared error times its weights
-    times its sensitivity: a scale that normalisation takes out again does not count.
+    What a layer takes is what is stored of it, for a version in the artifact that its chain begins
+    with: N bits a weight on average over all layers, more where the ladder spends more. What it
+    loses is its relative squared error times its weights times its sensitivity: a scale that
+    normalisation takes out again does not count.
 
     Parameters
     ----------
@@ -110,14 +111,17 @@ def layers_of(artifact: Artifact, sensitivity: Mapping[str, float] | None = None
             hint="pack with tiers such as q2,q3,q4,q5,q6,q7,q8,exact",
         )
     counts = _checked(sensitivity or {})
+    origin = artifact.origin
     layers = []
     for name in sorted(artifact.keys()):
         info = artifact.info(name)
         if info.quantizer != "bitplane":
             continue
+        first = origin.info(name) if name in origin else info
+        whole = first if first.shape == info.shape else info
         bits, errors, stored = {}, {}, 0
         for number in range(max(tiers) + 1):
-            stored += 8 * info.stored[number]
+            stored += 8 * whole.stored[number]
             if number in tiers:
                 width = tiers[number]
                 bits[width] = stored

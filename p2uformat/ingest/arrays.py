@@ -22,6 +22,8 @@ class ArraySource:
     ----------
     arrays : mapping of str to ndarray
         Any strides and byte order; dtypes that safetensors has a name for.
+    metadata : mapping of str to str, optional
+        Free texts.
 
     Attributes
     ----------
@@ -43,11 +45,13 @@ class ArraySource:
     tensors: tuple[HeadTensor, ...]
     size: int
 
-    def __init__(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    def __init__(
+        self, arrays: Mapping[str, NDArray[np.generic]], metadata: Mapping[str, str] | None = None
+    ) -> None:
         rows = [_row(name, array) for name, array in arrays.items()]
         # Wide elements first keeps every tensor aligned, as other writers of such files do.
         rows.sort(key=lambda row: -ELEMENT_SIZES[row.dtype])
-        head = build_head(rows, [row.name for row in rows], {})
+        head = build_head(rows, [row.name for row in rows], metadata or {})
         self.path = "arrays.safetensors"
         self.head = head
         self.size = len(head) + sum(row.nbytes for row in rows)

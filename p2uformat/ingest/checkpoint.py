@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2uformat.closing import Closing
-from p2uformat.errors import InvalidSource
+from p2uformat.errors import InvalidArgument, InvalidSource
 from p2uformat.files import path_text
 from p2uformat.ingest.arrays import ArraySource
 from p2uformat.ingest.directory import (
@@ -66,6 +66,8 @@ class Checkpoint(Closing):
     ----------
     source : str, os.PathLike or mapping of str to ndarray
         A safetensors file, a folder, or arrays by name.
+    metadata : mapping of str to str, optional
+        Of arrays.
 
     Attributes
     ----------
@@ -88,7 +90,13 @@ class Checkpoint(Closing):
 
     __slots__ = ("_close", "_files", "folder", "members", "size")
 
-    def __init__(self, source: str | os.PathLike[str] | Arrays) -> None:
+    def __init__(
+        self, source: str | os.PathLike[str] | Arrays, metadata: Mapping[str, str] | None = None
+    ) -> None:
+        if metadata is not None and not isinstance(source, Mapping):
+            raise InvalidArgument(
+                "metadata for files, which have their own", hint="give arrays, or leave it out"
+            )
         self._close: Callable[[], None] = lambda: None
         self._files: list[FolderFile] = []
         self.folder = not isinstance(source, Mapping) and Path(path_text(source)).is_dir()
@@ -98,7 +106,9 @@ class Checkpoint(Closing):
             check_indexes(self._files)
             members = [_member(file) for file in self._files]
         else:
-            single = ArraySource(source) if isinstance(source, Mapping) else _single(source)
+            single = (
+                ArraySource(source, metadata) if isinstance(source, Mapping) else _single(source)
+            )
             self._close = single.close
             name = Path(os.fsdecode(single.path)).name
             members = [

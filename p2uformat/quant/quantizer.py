@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from p2uformat.errors import InvalidArgument
@@ -9,9 +10,11 @@ from p2uformat.quant.affine import SCALES, Affine
 from p2uformat.quant.levels import NORMS, ROUNDINGS, TABLES, Levels
 from p2uformat.quant.minifloat import SPECIALS, Minifloat
 
-__all__ = ["Quantizer", "describe", "parse_quantizer"]
+__all__ = ["Quantizer", "Quantizers", "describe", "parse_quantizer", "parse_quantizers"]
 
 Quantizer = Affine | Minifloat | Levels
+Quantizers = Quantizer | str | Mapping[str, Quantizer | str]
+"""A quantizer, its name, or several by glob."""
 
 _HINT: Final = (
     "use minifloat:S1E3M7 with :finite, :nan, :fit or :bias=N behind it, or affine:4 with"
@@ -54,6 +57,28 @@ def parse_quantizer(text: str) -> Quantizer:
     if kind == "levels" and parts:
         return _levels(*parts, text=text)
     raise InvalidArgument(f"unknown quantizer {text[:80]!r}", hint=_HINT)
+
+
+def parse_quantizers(given: Quantizers) -> tuple[tuple[str, Quantizer], ...]:
+    """Return quantizers by glob of names; a single one is for all.
+
+    Raises
+    ------
+    InvalidArgument
+        If a name is of none, or there is none.
+
+    Examples
+    --------
+    >>> [(glob, form.tier) for glob, form in parse_quantizers({"*": "affine:4", "a": "affine:8"})]
+    [('*', 'affine4'), ('a', 'affine8')]
+    """
+    several = given if isinstance(given, Mapping) else {"*": given}
+    if not several:
+        raise InvalidArgument("no quantizer", hint=_HINT)
+    return tuple(
+        (glob, parse_quantizer(form) if isinstance(form, str) else form)
+        for glob, form in several.items()
+    )
 
 
 def _affine(text: str, bits: str, *options: str) -> Affine:

@@ -108,15 +108,15 @@ def list_names(
         found = ref_of(stat.key)
         if found is not None:
             last[found[0]] = max(found[1], last.get(found[0], 0))
-    found = []
+    infos = []
     for name in sorted(last):
         try:
-            found.append(_name_info(objects, name, last[name]))
+            infos.append(_name_info(objects, name, last[name]))
         except P2UError as error:
             if errors is None:
                 raise
             errors.append(error)
-    return found
+    return infos
 
 
 def _name_info(objects: Objects, name: str, last: int) -> NameInfo:

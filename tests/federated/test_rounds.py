@@ -30,7 +30,7 @@ def moved(weights, by):
     """Return weights with something added to each matrix."""
     rng = np.random.default_rng(by)
     return {
-        name: array + np.float32(0.001) * rng.standard_normal(array.shape).astype(np.float32)
+        name: (array + 0.001 * rng.standard_normal(array.shape)).astype(array.dtype)
         for name, array in weights.items()
     }
 
@@ -176,9 +176,9 @@ def test_what_does_not_count(place, tmp_path):
     halves = {name: array.astype(np.float16) for name, array in model.items()}
     update(9, after=moved(halves, 1), before=halves)
     broken = moved(model, 1) | {"in.b": np.full(128, np.nan, np.float32)}
-    update(10, after=broken, finite=False)
+    update(10, after=broken, allow_nonfinite=True)
     broken = moved(model, 1) | {"in.w": np.full((64, 128), np.inf, np.float32)}
-    update(11, after=broken, finite=False)
+    update(11, after=broken, allow_nonfinite=True)
     p2uformat.pack(model, tmp_path / "model.p2u")
     store.push(tmp_path / "model.p2u", NAMES.update(2, 12))
     update(13)
@@ -348,7 +348,8 @@ def test_training_comes_along(place, tmp_path, digits):
         gathered = server.gather(current)
         assert len(gathered.accepted) == 3
         for one in gathered.accepted:
-            assert one.update.variance <= one.update.bound
-            assert one.update.metrics["loss"] > 0
+            assert one.update.expected <= one.update.bound
+            assert one.update.bits <= one.update.most
+            assert one.metrics["loss"] > 0
         current = server.publish(gathered.weights)
     assert mlp.score(gathered.weights, *test) > 0.9
