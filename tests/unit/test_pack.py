@@ -398,3 +398,19 @@ def test_the_same_bytes_as_other_numbers_come_back(tmp_path):
         assert artifact.get("b").tobytes() == half.tobytes()
         # What fits the one would make outliers of the other.
         assert artifact.info("a", steps=True).steps != artifact.info("b", steps=True).steps
+
+
+def test_metadata_of_arrays(tmp_path):
+    model = {"w": np.ones((64, 64), np.float32)}
+    facts = {"format": "pt", "note": "é\n"}
+    p2uformat.pack(model, tmp_path / "m.p2u", metadata=facts)
+    with p2uformat.open(tmp_path / "m.p2u") as artifact:
+        assert artifact.metadata == facts
+    p2uformat.unpack(tmp_path / "m.p2u", tmp_path / "m.safetensors")
+    p2uformat.pack(tmp_path / "m.safetensors", tmp_path / "again.p2u")
+    with p2uformat.open(tmp_path / "again.p2u") as artifact:
+        assert artifact.metadata == facts
+    for source, wrong in ((tmp_path / "m.safetensors", facts), (model, {"n": 1})):
+        with pytest.raises(p2uformat.InvalidArgument):
+            p2uformat.pack(source, tmp_path / "no.p2u", metadata=wrong)
+    assert not (tmp_path / "no.p2u").exists()

@@ -309,3 +309,34 @@ def test_anatomy_knows_every_byte(tmp_path, weights):
     anatomy = p2uformat.anatomy(path)
     assert sum(part.bytes for part in anatomy.parts) == summary.bytes
     assert {part.kind for part in anatomy.parts} >= {"scales", "zero points", "codes", "residuals"}
+
+
+def test_several_quantizers_by_name(tmp_path):
+    rng = np.random.default_rng(3)
+    model = {
+        name: rng.standard_normal((64, 64)).astype(np.float32) for name in ("a.w", "b.w", "c.w")
+    }
+    forms = {"?.w": "affine:4", "b.*": "affine:8", "c.w": p2uformat.Minifloat(3, 7)}
+    made = p2uformat.pack(model, tmp_path / "m.p2u", quantizer=forms)
+    assert [tier.name for tier in made.tiers] == ["mixed", "exact"]
+    alone = {}
+    for name, form in (("a.w", "affine:4"), ("b.w", "affine:8"), ("c.w", forms["c.w"])):
+        p2uformat.pack({name: model[name]}, tmp_path / "one.p2u", quantizer=form, overwrite=True)
+        with p2uformat.open(tmp_path / "one.p2u") as one:
+            alone[name] = one.get(name, tier=one.tiers[0]), one.info(name).quantizer
+    with p2uformat.open(tmp_path / "m.p2u") as artifact:
+        for name, (near, text) in alone.items():
+            assert artifact.info(name).quantizer == text
+            assert (artifact.get(name, tier="mixed") == near).all()
+            assert (artifact.get(name) == model[name]).all()
+    assert p2uformat.verify(tmp_path / "m.p2u", deep=True).ok
+    some = p2uformat.pack(
+        model, tmp_path / "s.p2u", quantizer={"a.*": "affine:4", "b.*": "affine:2"}
+    )
+    assert [tier.name for tier in some.tiers] == ["affine", "exact"]
+    with p2uformat.open(tmp_path / "s.p2u") as artifact:
+        assert artifact.info("c.w").quantizer == "opaque"
+    for wrong in ({}, {"x*": "affine:4"}, {"a*": "nothing"}):
+        with pytest.raises(InvalidArgument):
+            p2uformat.pack(model, tmp_path / "no.p2u", quantizer=wrong)
+    assert not (tmp_path / "no.p2u").exists()
