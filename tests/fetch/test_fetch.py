@@ -340,9 +340,9 @@ def test_damage_in_the_first_answer_is_found(rows, tmp_path):
     summary = p2uformat.pack({"w": values}, tmp_path / "m.p2u")
     data = bytearray((tmp_path / "m.p2u").read_bytes())
     data[summary.manifest_bytes + 50] ^= 1
-    with FaultServer({"m.p2u": bytes(data)}) as server:
-        with pytest.raises(p2uformat.DigestMismatch) as caught:
-            p2uformat.fetch(url(server), tmp_path / "a.p2u")
+    server, mismatch = FaultServer({"m.p2u": bytes(data)}), p2uformat.DigestMismatch
+    with server, pytest.raises(mismatch) as caught:
+        p2uformat.fetch(url(server), tmp_path / "a.p2u")
     assert (caught.value.tensor, caught.value.tier) == ("w", "q4")
 
 
