@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import lzma
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ LADDERS: Mapping[str, tuple[str, ...]] = {
     "p2u from q2": ("q2", "q4", "q8", "exact"),
 }
 BITS = (2, 4, 8)
+EVERYWHERE = 4
 _LARGE = 8 << 20  # bytes, beyond which the slowest compressors are left out
 
 
@@ -52,11 +53,33 @@ class Form:
         What has to come, in order.
     values
         The tensors that it gives; None if they are the original's, bit for bit.
+    sent
+        Whether it is worth a transfer.
+    scored
+        Whether its score can differ from the original's by more than rounding.
     """
 
     name: str
     parts: tuple[Part, ...]
     values: Mapping[str, Array] | None
+    sent: bool = True
+    scored: bool = True
+
+    def bytes(self, folder: Path) -> int:
+        """Return how many bytes of the files in a folder it takes: what a fetch moves."""
+        return sum(_bytes(folder / part.file, part.tier) for part in _last_of_each(self.parts))
+
+
+def _last_of_each(parts: Iterable[Part]) -> Iterable[Part]:
+    return {part.file: part for part in parts}.values()
+
+
+def _bytes(path: Path, tier: str) -> int:
+    if not tier:
+        return path.stat().st_size
+    with p2uformat.open(path) as artifact:
+        summary, count = artifact.summary, artifact.tiers.index(tier) + 1
+    return summary.manifest_bytes + sum(each.bytes for each in summary.tiers[:count])
 
 
 def made(path: Path, folder: Path) -> list[Form]:
@@ -77,7 +100,7 @@ def made(path: Path, folder: Path) -> list[Form]:
         best_lossless(plain, folder),
         *(form for name in LADDERS for form in _ladder(name, plain, folder)),
         *(form for bits in BITS for form in _naive(tensors, bits, folder)),
-        *(_naive_everywhere(tensors, bits, folder) for bits in BITS),
+        _naive_everywhere(tensors, EVERYWHERE, folder),
         *_gguf(tensors, folder),
     ]
 
@@ -117,7 +140,7 @@ def _naive(tensors: Mapping[str, Array], bits: int, folder: Path) -> Iterator[Fo
     (folder / difference).write_bytes(split.difference)
     yield Form(f"naive, {bits} bits", (Part(base),), split.rough)
     both = Part(base), Part(difference)
-    yield Form(f"naive, {bits} bits and difference", both, split.whole)
+    yield Form(f"naive, {bits} bits and difference", both, split.whole, scored=False)
 
 
 def _naive_everywhere(tensors: Mapping[str, Array], bits: int, folder: Path) -> Form:
@@ -126,7 +149,7 @@ def _naive_everywhere(tensors: Mapping[str, Array], bits: int, folder: Path) -> 
     split = Naive.of(tensors, bits, matrices)
     file = f"naive-{bits}-everywhere.safetensors"
     sources.write(folder / file, split.base)
-    return Form(f"naive, {bits} bits, every matrix", (Part(file),), split.rough)
+    return Form(f"naive, {bits} bits, every matrix", (Part(file),), split.rough, sent=False)
 
 
 def _gguf(tensors: Mapping[str, Array], folder: Path) -> Iterator[Form]:

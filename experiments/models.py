@@ -20,7 +20,7 @@ from experiments import networks
 __all__ = ["Model", "digits", "find", "real", "relatives", "state_of"]
 
 _ROWS = 50  # of one pass
-_TEXT = 240  # pieces of the text, of so many characters; the first ones warm the state up
+_TEXT = 120  # pieces of the text, of so many characters; the first ones warm the state up
 _CHARACTERS = 288
 _WARMING = 32
 _TRAINED = 1200  # digits; the other 597 are the test
@@ -179,7 +179,8 @@ def find(key: str, data: Path | None, work: Path) -> Model:
         made = digits(work, int(key.partition("-")[2]))
         if made is not None:
             return made
-    for model in real(data):
+    every = [real(data), *relatives(data).values()]
+    for model in (model for group in every for model in group):
         if model.key == key:
             return model
     raise LookupError(key)
@@ -207,7 +208,7 @@ def _resnets(
     images, labels = _images(test)
     return [
         Model(
-            path.stem.partition("-")[0],
+            path.stem,
             name or path.stem,
             path,
             lambda: networks.CifarResNet(blocks),

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from statistics import median
 
 import p2uformat
 from benchmarks.fetchpeers import get
-from benchmarks.fetchservers import Web, link, serving
+from benchmarks.fetchservers import link, serving
 from experiments.forms import Form, Part
 
-__all__ = ["MBIT", "Arrival", "Rate", "bytes_of", "chains", "timed"]
+__all__ = ["MBIT", "Arrival", "Rate", "chains", "timed"]
 
 MBIT = 125_000.0  # bytes a second
 Chain = tuple[Part, ...]
@@ -67,7 +68,7 @@ def chains(forms: Iterable[Form]) -> list[Chain]:
     >>> chains([Form("q4", (a,), None), Form("exact", (a, b), None)]) == [(a, b)]
     True
     """
-    every = [form.parts for form in forms]
+    every = [form.parts for form in forms if form.sent]
     return [
         parts
         for parts in every
@@ -76,43 +77,52 @@ def chains(forms: Iterable[Form]) -> list[Chain]:
 
 
 def timed(
-    forms: Sequence[Form], folder: Path, rate: Rate, work: Path
-) -> dict[Chain, Arrival]:
+    forms: Mapping[str, Sequence[Form]], folder: Path, rate: Rate, work: Path
+) -> dict[str, dict[Chain, Arrival]]:
     """Bring every form over a link.
 
     Parameters
     ----------
     forms
-        What to bring.
+        What to bring, by the name of a folder within `folder` that has its files.
     folder
-        Where their files are.
+        What is served.
     rate
         The link.
     work
         For what comes, and for a server's files.
+
+    Returns
+    -------
+    dict
+        The same names -> parts that had come -> when.
     """
-    found: dict[Chain, list[Arrival]] = {}
-    wanted = [chain for _ in range(rate.repeats) for chain in chains(forms)]
-    with tempfile.TemporaryDirectory(dir=work) as held, serving(folder, Path(held)) as web:
-        with ThreadPoolExecutor(rate.together) as pool:
-            for chain, arrivals in pool.map(lambda chain: _brought(web, chain, rate, work), wanted):
-                for count, arrival in enumerate(arrivals, 1):
-                    found.setdefault(chain[:count], []).append(arrival)
-    return {parts: _median(arrivals) for parts, arrivals in found.items()}
+    found: dict[str, dict[Chain, list[Arrival]]] = {name: {} for name in forms}
+    jobs = [(name, chain) for name, several in forms.items() for chain in chains(several)]
+    with ExitStack() as stack:
+        held = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=work)))
+        web = stack.enter_context(serving(folder, held))
+        get(f"{web.url}/{jobs[0][0]}/{jobs[0][1][0].file}", held / "first")  # imports, and starts
+        free: SimpleQueue[str] = SimpleQueue()
+        for _ in range(rate.together):
+            free.put(stack.enter_context(link(web, rate.mbit * MBIT)))
 
+        def bring(job: tuple[str, Chain]) -> list[Arrival]:
+            url = free.get()
+            try:
+                return _arrivals(f"{url}/{job[0]}", job[1], held)
+            finally:
+                free.put(url)
 
-def bytes_of(forms: Sequence[Form], folder: Path, work: Path) -> dict[Chain, Arrival]:
-    """Return the same without any link: only the bytes say something."""
-    found = {}
-    for chain in chains(forms):
-        for count, arrival in enumerate(_arrivals(str(folder), chain, work), 1):
-            found[chain[:count]] = arrival
-    return found
-
-
-def _brought(web: Web, chain: Chain, rate: Rate, work: Path) -> tuple[Chain, list[Arrival]]:
-    with link(web, rate.mbit * MBIT) as url:
-        return chain, _arrivals(url, chain, work)
+        workers = stack.enter_context(ThreadPoolExecutor(rate.together))
+        again = [job for _ in range(rate.repeats) for job in jobs]
+        for (name, chain), arrivals in zip(again, workers.map(bring, again), strict=True):
+            for count, arrival in enumerate(arrivals, 1):
+                found[name].setdefault(chain[:count], []).append(arrival)
+    return {
+        name: {parts: _median(arrivals) for parts, arrivals in each.items()}
+        for name, each in found.items()
+    }
 
 
 def _arrivals(url: str, chain: Chain, work: Path) -> list[Arrival]:
@@ -128,10 +138,7 @@ def _arrivals(url: str, chain: Chain, work: Path) -> list[Arrival]:
 def _bring(source: str, target: Path, tier: str) -> int:
     if tier:
         return p2uformat.fetch(source, target, tier=tier).received
-    if "://" in source:
-        get(source, target)
-    else:
-        shutil.copyfile(source, target)
+    get(source, target)
     return target.stat().st_size
 
 
