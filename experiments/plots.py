@@ -12,6 +12,7 @@ from benchmarks.report import Cell, Table
 __all__ = ["live", "omc", "steps", "tiers"]
 
 GREY = "#777777"
+_SPARE = 2.5  # points
 Rows = Sequence[Sequence[Cell]]
 
 
@@ -94,7 +95,8 @@ def _tier_panel(axis: Any, rows: Rows, name: str) -> None:  # noqa: ANN401 - mat
     axis.set_xticks([5, 10, 20, 50, 100], ["5", "10", "20", "50", "100"])
     axis.set_xticks([], minor=True)
     axis.set_ylabel("bits per character" if text else "right, %")
-    axis.margins(x=0.08, y=0.12)
+    axis.set_xlim(4.5, 135)
+    axis.margins(y=0.12)
     if text:
         axis.invert_yaxis()
     axis.grid(visible=True, alpha=0.3)
@@ -113,13 +115,15 @@ def live(path: Path, tables: Sequence[Table]) -> bool:
         end = max(float(row[3] or 0) for row in _of(tables[1].rows, case))
         for program, colour in (("stream", OURS), ("download, then load", THEIRS)):
             _score_over_time(over, _of(tables[0].rows, case, program), program, colour, end)
-            _answers_over_time(under, _of(tables[1].rows, case, program), program, colour)
+            first = float(_of(tables[0].rows, case, program)[0][5] or 0)
+            answered = _of(tables[1].rows, case, program)
+            _answers_over_time(under, answered, program, colour, first)
         over.set_title(f"{case[0]}, {case[1]:g} Mbit/s", fontsize=10)
         under.set_xlabel("seconds since the program asked for its model")
         for axis in (over, under):
             axis.grid(visible=True, alpha=0.3)
             axis.set_xlim(0, end)
-    axes[0][0].set_ylabel("right of the whole test, %")
+    axes[0][0].set_ylabel("right of the whole test, %\n(shaded: no answers yet)")
     axes[1][0].set_ylabel("right answers so far")
     handles, labels = axes[1][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
@@ -140,15 +144,18 @@ def _score_over_time(axis: Any, rows: Rows, label: str, colour: str, end: float)
     if label == "stream":
         for row, x, y in zip(rows, at, score, strict=True):
             axis.annotate(str(row[3]), (x, y), (4, 5), textcoords="offset points", color=colour)
-    axis.margins(y=0.3)
+    # Steps of a tenth of a point would fill a panel otherwise.
+    axis.set_ylim(min(score) - _SPARE, max(score) + _SPARE)
+    axis.axvspan(0, at[0], color=colour, alpha=0.08, linewidth=0)
 
 
-def _answers_over_time(axis: Any, rows: Rows, label: str, colour: str) -> None:  # noqa: ANN401
-    total, x, y = 0, [0.0], [0]
+def _answers_over_time(axis: Any, rows: Rows, label: str, colour: str, first: float) -> None:  # noqa: ANN401
+    total, x, y = 0, [0.0, first], [0, 0]
     for row in rows:
         total += int(row[5] or 0)
-        x.append(float(row[3] or 0))
-        y.append(total)
+        if float(row[3] or 0) > first:
+            x.append(float(row[3] or 0))
+            y.append(total)
     axis.plot(x, y, color=colour, label=label)
 
 

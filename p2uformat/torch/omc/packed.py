@@ -12,8 +12,8 @@ from torch import nn
 import p2uformat
 from p2uformat import Minifloat
 from p2uformat.torch.omc import live
-from p2uformat.torch.omc.floats import codes_of, highest, values
-from p2uformat.torch.omc.lanes import pack, packed_bytes, unpack
+from p2uformat.torch.omc.floats import codes_of, highest, plain_values, table_of, values
+from p2uformat.torch.omc.lanes import looked_up, pack, packed_bytes, unpack
 
 __all__ = ["CompressedParameter", "Packed"]
 
@@ -65,6 +65,10 @@ class Packed:
         """Return the values."""
         out = torch.empty(self.shape, dtype=torch.float32, device=self.codes.device)
         flat = out.view(-1)
+        table = table_of(self.form, len(flat), self.affine)
+        width = self.form.width
+        if table is not None and looked_up(self.codes, width, _BLOCK, table, flat):
+            return out.to(self.dtype)
         for begin, packed in zip(_begins(len(flat)), self._blocks(self.codes), strict=True):
             part = flat[begin : begin + _BLOCK]
             values(self.form, unpack(packed, len(part), self.form.width), self.affine, out=part)
@@ -125,7 +129,7 @@ def _fitted(
     for begin in _begins(len(flat)):
         part = flat[begin : begin + _BLOCK]
         codes = codes_of(form, (part - before[1]).div_(before[0]))
-        fit.add(values(form, codes), part)
+        fit.add(plain_values(form, codes), part)
         packed.append(pack(codes, form.width))
     fitted = fit.scale_and_offset(before[0])
     return torch.cat(packed), flat.new_tensor(fitted, dtype=torch.float64)
@@ -164,7 +168,8 @@ class _Fit:
         self._count = 0
 
     def add(self, found: torch.Tensor, value: torch.Tensor) -> None:
-        q, v = found.to(torch.float64), value.to(torch.float64)
+        """Take binary64 values of codes, and what they stand for."""
+        q, v = found, value.to(torch.float64)
         self._count += len(q)
         self._sums.append(torch.stack([q.sum(), v.sum(), torch.dot(q, q), torch.dot(q, v)]))
 
