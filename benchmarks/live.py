@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from statistics import mean
 from typing import Any
 
@@ -15,7 +16,7 @@ from benchmarks.report import Cell, Check, Section, Table
 from p2uformat import Policy
 from p2uformat.torch import EachParameter, compressed
 
-__all__ = ["FORM", "KEPT", "Trained", "peak", "run", "score"]
+__all__ = ["FORM", "KEPT", "Trained", "left", "peak", "run", "score"]
 
 FORM = "S1E3M7"
 KEPT = 0.1
@@ -53,9 +54,7 @@ class Trained:
         self.optimizer: torch.optim.Optimizer = (
             torch.optim.SGD(self.net.parameters(), **options)
             if form is None
-            else EachParameter(
-                self.net.parameters(), torch.optim.SGD, in_backward=True, **options
-            )
+            else EachParameter(self.net.parameters(), torch.optim.SGD, in_backward=True, **options)
         )
 
     def step(self, value: torch.Tensor, kind: torch.Tensor) -> None:
@@ -85,16 +84,23 @@ def score(job: Job, *, seed: int, form: str | None = None) -> float:
 
 def peak(step: Callable[[], object]) -> int:
     """Return the most bytes of tensors that a call has at once, beyond those that were there."""
+    return max(_sizes(step))
+
+
+def left(make: Callable[[], object]) -> int:
+    """Return the bytes of tensors that are there when a call has ended, of what it returns."""
+    return _sizes(make)[-1]
+
+
+def _sizes(call: Callable[[], object]) -> list[int]:
+    """Return how many bytes of tensors there are more than before, each time that changes."""
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profiler:
-        step()
+        result = call()
     events = profiler.profiler.kineto_results.events()
-    moves = [(e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]"]
-    now = most = 0
-    for _, size in sorted(moves, key=lambda move: move[0]):
-        now += size
-        most = max(most, now)
-    return most
+    del result
+    moves = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    return [0, *accumulate(size for _, size in moves)]
 
 
 def run(jobs: Sequence[Job], repeats: int) -> Section:

@@ -34,11 +34,13 @@ COLUMNS = (
     *("bytes", "score of all items", "answers", "right, %"),
 )
 NOTE = (
-    "Programs of their own, one thread, that answer ten items at a time in one drawn order, over "
-    "and over; the clock starts when they ask for the model, after a small one was fetched and used, so "
-    "that imports count for neither. `Here after`: the tier is in the "
-    "module. Score of all items: what the module at this tier gets right of the whole test, counted "
-    "apart; answers and right: what the program did while it was at this tier."
+    "Programs of their own, one thread, that answer ten items at a time in one drawn order, "
+    "over and over; the clock starts when they ask for the model, after a small one was "
+    "fetched and used, so that imports count for neither. `Here after`: the tier is in the "
+    "module. Bytes: chunks of the tiers so far, or the file. Score of all items: what the "
+    "module at this tier gets right of the whole test, counted apart; answers and right: "
+    "what the program did while it was at this tier. A program goes on for half a second "
+    "after it has everything."
 )
 
 
@@ -130,9 +132,7 @@ def _program(
     command = [sys.executable, "-m", "experiments.program", model.key, *urls, *more]
     command += ["--work", str(setting.work)]
     command += ["--data", str(setting.data)] if setting.data is not None else []
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_ROOT
-    )
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_ROOT)
     with ending(process), process:
         assert process.stdin is not None
         assert process.stdout is not None

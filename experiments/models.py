@@ -1,4 +1,4 @@
-"""Models with the items they are tested on: trained here from a seed, or real ones where present."""
+"""Models with the items they are tested on: trained here from a seed, or real where present."""
 
 from __future__ import annotations
 
@@ -131,9 +131,7 @@ def _digits_data() -> tuple[torch.Tensor, torch.Tensor] | None:
     return images, torch.from_numpy(labels[order].astype(np.int64))
 
 
-def _trained(
-    images: torch.Tensor, labels: torch.Tensor, seed: int, steps: int
-) -> dict[str, Array]:
+def _trained(images: torch.Tensor, labels: torch.Tensor, seed: int, steps: int) -> dict[str, Array]:
     """Train on one thread, so that sums are those of any other run."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -65,7 +65,6 @@ class CifarResNet(nn.Module):
         return cast("torch.Tensor", self.linear(x.mean((2, 3))))
 
 
-
 class XrayNet(nn.Sequential):
     """Three strided convolutions and two dense layers; uint8 images, (N, 1, 28, 28) -> (N, 2)."""
 

@@ -125,7 +125,9 @@ def equal_formats() -> tuple[Table, list[Check]]:
     for form, dtype in _EQUAL.items():
         patterns = np.arange(1 << 16, dtype=np.uint16).view(dtype).astype(np.float32)
         for what, values in (("every pattern", patterns), ("roundings", _between(patterns))):
-            rows.append([form, np.dtype(dtype).name, what, len(values), _unequal(form, dtype, values)])
+            rows.append(
+                [form, np.dtype(dtype).name, what, len(values), _unequal(form, dtype, values)]
+            )
     columns = ("format", "is", "float32 values", "how many", "come out otherwise")
     note = (
         "Each value as a code of the format and back, against the cast of numpy or ml_dtypes, bit "

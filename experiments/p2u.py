@@ -18,7 +18,7 @@ from benchmarks.errors import relative_rms
 from benchmarks.report import Cell, Check, Section, Table
 from benchmarks.sources import Array
 from experiments import forms, models, plots, transfers
-from experiments.forms import BITS, LADDERS, PLAIN, Form
+from experiments.forms import BITS, LADDERS, PLAIN, Form, Part
 from experiments.models import Model
 from experiments.naive import differing
 from experiments.scoring import Pool, pool
@@ -39,14 +39,15 @@ TIER_COLUMNS = (
     "RMS error",
 )
 TIER_NOTE = (
-    "Bytes are all that has to come until the form can be used, manifest included. Lost: score of "
-    "the original minus that of the form, on the same items, with the standard error of the mean of "
-    "these differences (of bits per character the other way round, so that more lost is worse). "
-    "RMS error is relative, over the tensors that a `.p2u` quantizes. Naive: integers of one grid a "
-    "tensor, from its least value to its greatest, of the same tensors; the difference as float32 "
-    "behind zstd -19 (-3 for MiniLM). `Every matrix` quantizes those of fewer than 4,096 weights "
-    "too, which a `.p2u` keeps exact. With the difference the weights are the original's but for the "
-    "last bits, see below: its score is taken for the original's."
+    "Bytes are all that has to come until the form can be used, manifest included. Lost: "
+    "score of the original minus that of the form, on the same items, with the standard "
+    "error of the mean of these differences (of bits per character the other way round, so "
+    "that more lost is worse). RMS error is relative, over the tensors that a `.p2u` "
+    "quantizes. Naive: integers of one grid a tensor, from its least value to its greatest, "
+    "of the same tensors; the difference as float32 behind zstd -19 (-3 for MiniLM). `Every "
+    "matrix` quantizes those of fewer than 4,096 weights too, which a `.p2u` keeps exact. "
+    "With the difference the weights are the original's but for the last bits, see below: "
+    "its score is taken for the original's."
 )
 
 
@@ -60,7 +61,7 @@ class _Subject:
     futures: dict[str, Future[Array]] = field(default_factory=dict)
     found: dict[str, Paired] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
-    arrivals: dict[float, dict[tuple[forms.Part, ...], Arrival]] = field(default_factory=dict)
+    arrivals: dict[float, dict[tuple[Part, ...], Arrival]] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -95,17 +96,23 @@ def run(setting: Setting) -> Section:
             _kinds(several),
             _returned(subjects, Path(held)),
             *_large(setting, Path(held)),
+            _claims(subjects),
         ]
         checks = [check for subject in subjects for check in _checks(subject)]
         checks.append(_all_returned(tables[3]))
-    return Section("p2u", "P2U: tiers beside what else could be sent", tables, checks, {}, _notes(setting))
+    return Section(
+        "p2u", "P2U: tiers beside what else could be sent", tables, checks, {}, _notes(setting)
+    )
 
 
 def _notes(setting: Setting) -> list[str]:
     text = [
-        "Scores are the share of test items that are right, in percent: 597 digits of scikit-learn "
-        "that the net, trained here, has not seen; 2,000 test images of CIFAR-10; 624 chest X-rays. "
-        "Of the character LSTM they are bits per character, on 120 pieces of its text."
+        (
+            "Scores are the share of test items that are right, in percent: 597 digits of "
+            "scikit-learn that the net, trained here, has not seen; 2,000 test images of CIFAR-10; "
+            "624 chest X-rays. Of the character LSTM they are bits per character, on 120 pieces of "
+            "the text that it was trained on."
+        )
     ]
     if not setting.quick and not models.real(setting.data):
         text.append("**Left out: the real models, as there is no folder of them (`--data`).**")
@@ -211,8 +218,8 @@ def _returned(subjects: Iterable[_Subject], work: Path) -> Table:
             rows.append([subject.label, name, same_file, count, 100 * count / weights])
     columns = ("model", "form", "the original's sha256", "weights that differ", "%")
     note = (
-        "A float32 difference does not lead back: where the rough value is the larger one, the last "
-        "bits of the weight are rounded away with the difference. Their scores are the same."
+        "A float32 difference does not lead back: where the rough value is the larger one, the "
+        "last bits of the weight are rounded away with the difference."
     )
     return Table("What comes back", columns, rows, note)
 
@@ -275,6 +282,33 @@ def _large(setting: Setting, work: Path) -> list[Table]:
         rows.append([form.name, count, 100 * count / plain, error])
     columns = ("form", "bytes", "% of plain", "RMS error")
     return [Table("MiniLM, 22.7 M weights: bytes and error", columns, rows)]
+
+
+def _claims(subjects: Sequence[_Subject]) -> Table:
+    """Say what came of what the paper says."""
+    images = [subject for subject in subjects if not subject.model.text]
+    rows: list[list[Cell]] = []
+    for name in ("naive, 4 bits", FIRST):
+        lost = {subject.model.name: subject.found[name].lost.value for subject in images}
+        worst = max(lost, key=lambda model: lost[model])
+        rows.append(
+            [
+                f"4 bits are of use at once: {name}",
+                f"{min(lost.values()):.2f} to {lost[worst]:.2f} points lost",
+                "yes" if lost[worst] <= 1 else f"not for {worst}",
+            ]
+        )
+    for name in ("naive, 4 bits and difference", WHOLE):
+        shares = [100 * subject.bytes(name) / subject.bytes(PLAIN) for subject in subjects]
+        rows.append(
+            [
+                f"tiers together take no more than the model: {name}",
+                f"{min(shares):.1f} to {max(shares):.1f} % of the plain file",
+                "yes" if max(shares) <= 100 else "no",
+            ]
+        )
+    columns = ("claim", "here", "")
+    return Table("What the paper says, and what came of it", columns, rows)
 
 
 def _checks(subject: _Subject) -> list[Check]:

@@ -64,7 +64,7 @@ class Paired:
         """
         count, least = self.worse + self.better, min(self.worse, self.better)
         tail = sum(math.comb(count, k) for k in range(least + 1))
-        return min(1.0, 2 * tail / 2**count)
+        return float(min(1.0, 2 * tail / 2**count))
 
 
 def mean_of(values: Sequence[float] | Values) -> Mean:

@@ -108,9 +108,7 @@ def values(
     return made if out is None else out.copy_(made)
 
 
-def table_of(
-    form: Minifloat, count: int, affine: torch.Tensor
-) -> torch.Tensor | None:
+def table_of(form: Minifloat, count: int, affine: torch.Tensor) -> torch.Tensor | None:
     """Return ``value * scale + offset`` of every code, if that is less work than of `count` codes.
 
     Parameters

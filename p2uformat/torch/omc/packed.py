@@ -96,7 +96,10 @@ class Packed:
     def _quantized(
         self, value: torch.Tensor, affine: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        return _fitted(self.form, value, affine) if self.fit else _rounded(self.form, value)
+        made: tuple[torch.Tensor, torch.Tensor] = (
+            _fitted(self.form, value, affine) if self.fit else _rounded(self.form, value)
+        )
+        return made
 
     def moved(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
         """Follow the module to another device or dtype."""
