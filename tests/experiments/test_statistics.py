@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import math
 
 import numpy as np
@@ -52,3 +54,11 @@ def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ValueError, match="no values"):
         mean_of([])
     assert mean_of([2.0]) == Mean(2.0, None, 1)
+
+
+@pytest.mark.parametrize("name", ["naive", "statistics"])
+def test_examples(name):
+    module = importlib.import_module(f"experiments.{name}")
+    found = doctest.testmod(module)
+    assert found.attempted > 0
+    assert found.failed == 0
