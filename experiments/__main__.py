@@ -52,7 +52,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--data",
         type=Path,
         default=sources.data_folder(),
-        help="folder of real weights; by default P2U_BENCH_DATA, or ../shared/data of the checkout",
+        help="folder of real weights; by default that of the benchmarks, P2U_BENCH_DATA",
     )
     parser.add_argument("--output", type=Path, default=HERE / "results", help="for the report")
     parser.add_argument("--workers", type=int, default=timing.cores(), help="processes at once")
