@@ -19,6 +19,9 @@ ZIPNN  := zipnn==0.5.4
 TORCH ?= torch==2.13.0
 comma := ,
 
+# Processes of `test`, `fuzz` and `sanitize`.
+JOBS ?= 2
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-radosgw fuzz sanitize soak lint format bench experiments wheel clean
 
@@ -71,8 +74,9 @@ $(VENV)/.experiments: $(BUILD) | $(BIN)/python
 demo: $(VENV)/.demo
 	$(BIN)/python -m examples.demo --output demo-output
 
+# On as many processes as there are jobs; PYTEST_ARGS="-n 0 -k name" runs a few in this one.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 # Debian: apt-get install radosgw ceph-mon ceph-mgr ceph-osd
 test-radosgw: $(VENV)/.test
@@ -81,7 +85,6 @@ test-radosgw: $(VENV)/.test
 # Executions of all harnesses together. FUZZ_ARGS: `--minutes 5`, `--findings FOLDER`, names of harnesses.
 FUZZ ?= 150000
 SOAK ?= 10000000
-JOBS ?= 2
 
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python -m tests.fuzz.parsers run --executions $(FUZZ) --jobs $(JOBS) $(FUZZ_ARGS)

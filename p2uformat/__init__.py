@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from p2uformat.download import FetchPlan, FetchProgress, FetchResult, fetch, plan_fetch
     from p2uformat.kernels import available_kernels, kernels_in_use, use_kernels
     from p2uformat.quant.affine import Affine
+    from p2uformat.quant.levels import Levels
     from p2uformat.quant.minifloat import Minifloat
     from p2uformat.quant.packed import PackedArray, dequantize, quantize
     from p2uformat.quant.policy import Policy
@@ -109,6 +110,7 @@ __all__ = [
     "InvalidArgument",
     "InvalidSource",
     "LeaseLost",
+    "Levels",
     "LimitExceeded",
     "Malformed",
     "Minifloat",
@@ -184,6 +186,7 @@ _HOMES: Final = {
     "FetchResult": "download",
     "FileDiff": "artifact.difftypes",
     "FileInfo": "artifact.types",
+    "Levels": "quant.levels",
     "Minifloat": "quant.minifloat",
     "NameInfo": "repository.listing",
     "PackedArray": "quant.packed",

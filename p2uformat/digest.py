@@ -26,6 +26,17 @@ def digest(data: Buffer) -> bytes:
     return blake3(data).digest()
 
 
+def stream(data: Buffer, length: int) -> bytes:
+    """Return `length` bytes of the output of BLAKE3, which begins with the digest.
+
+    Examples
+    --------
+    >>> stream(b"a", 40)[:32] == digest(b"a")
+    True
+    """
+    return blake3(data).digest(length=length)
+
+
 def digest_of(pieces: Iterable[Buffer]) -> bytes:
     """Return the digest of pieces put together.
 

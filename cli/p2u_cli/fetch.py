@@ -35,7 +35,8 @@ def fetch(
         list[str] | None,
         typer.Option(
             metavar="GLOB",
-            help="Only the tensors whose names match; may be given several times.",
+            help="Only the tensors whose names match; may be given several times. GLOB=T: these "
+            "up to tier T.",
             show_default=False,
         ),
     ] = None,
@@ -98,6 +99,7 @@ def fetch(
       p2u fetch https://example.org/model.p2u model.p2u
       p2u fetch s3://bucket/v2.p2u v2.p2u --seed v1.p2u
       p2u fetch s3://bucket/big.p2u part.p2u --tensors '*.layer.0.*'
+      p2u fetch s3://bucket/big.p2u part.p2u --tensors 'embed*=q8' --tensors '*=q4'
       p2u fetch gs://bucket/model.p2u model.p2u --dry-run
     """  # noqa: D301 - the parser folds paragraphs that do not begin with \b
     import p2uformat
@@ -106,7 +108,7 @@ def fetch(
         output.one_line()
     wanted = {
         "tier": tier,
-        "tensors": tensors or None,
+        "tensors": _patterns(tensors or []),
         "rows": options.row_range(rows),
         "seeds": seeds or (),
         "parents": parents or (),
@@ -129,6 +131,20 @@ def fetch(
         )
     _write("done", result, _text, as_json=as_json)
     return 0
+
+
+def _patterns(given: list[str]) -> "list[str] | dict[str, str] | None":
+    """Return patterns of names, with a tier each if they have one."""
+    from p2uformat import InvalidArgument
+
+    pairs = [text.rpartition("=") for text in given]
+    if not any(mark for _, mark, _ in pairs):
+        return given or None
+    if not all(mark for _, mark, _ in pairs):
+        raise InvalidArgument(
+            "--tensors with a tier and without", hint="give each pattern a tier, GLOB=T, or none"
+        )
+    return {glob: tier for glob, _, tier in pairs}
 
 
 class _Lines:

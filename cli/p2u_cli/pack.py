@@ -108,6 +108,14 @@ def pack(
             help="With --quantizer: leave the exact tier out. The artifact says that it is lossy.",
         ),
     ] = False,
+    chunk_per_tensor: Annotated[
+        bool,
+        typer.Option(
+            "--chunk-per-tensor",
+            help="Small tensors have chunks of their own, so that each can be fetched at a tier of "
+            "its own.",
+        ),
+    ] = False,
     parent: Annotated[
         str | None,
         typer.Option(
@@ -182,6 +190,7 @@ def pack(
             quantizer=quantizer,
             policy=policy if asked else None,
             lossy=lossy,
+            chunk_per_tensor=chunk_per_tensor,
             parent=parent,
             parents=parents or (),
             self_contained=self_contained,

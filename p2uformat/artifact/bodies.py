@@ -21,6 +21,7 @@ from p2uformat.digest import digest, digest_of
 from p2uformat.quant.bitplane import BlockLayers
 from p2uformat.quant.fit import Distances
 from p2uformat.quant.layers import BaseLayer
+from p2uformat.quant.leveltally import LevelTally
 
 __all__ = [
     "Body",
@@ -123,6 +124,8 @@ class EncodedBlock:
         Digest of what a lossy artifact gives back for it, which is its block digest there.
     distances : Distances or None
         How far a quantizer without a ladder is off.
+    tally : LevelTally or None
+        What levels add to the figures of an update.
     """
 
     digests: tuple[bytes, ...]
@@ -131,6 +134,7 @@ class EncodedBlock:
     weight: int
     rebuilt: bytes | None = None
     distances: Distances | None = None
+    tally: LevelTally | None = None
 
     @property
     def grouped(self) -> bool:

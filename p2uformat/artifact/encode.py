@@ -25,7 +25,7 @@ from p2uformat.artifact.bodies import (
 )
 from p2uformat.artifact.options import PackOptions
 from p2uformat.artifact.parent import Parent
-from p2uformat.artifact.plan import ALONE, GROUP, BlockPlan, TensorPlan
+from p2uformat.artifact.plan import GROUP, BlockPlan, TensorPlan
 from p2uformat.artifact.quantized import encode_quantized
 from p2uformat.artifact.records import tensor_records
 from p2uformat.artifact.spool import Spools
@@ -255,7 +255,7 @@ class Encoder:
             if self._parent is not None:
                 chosen = self._parent.whole(plan, number, data, body, alone=alone)
             return whole_block(data, block.digest, chosen, alone=alone)
-        alone = alone or block.weights >= ALONE
+        alone = alone or plan.alone(block)
         spec = block_spec(plan, block.weights, self._policy.digits)
         assert block.steps is not None
         words = np.frombuffer(data, plan.fmt.word)

@@ -11,8 +11,9 @@ from itertools import pairwise
 
 from p2uformat.errors import InvalidArgument
 from p2uformat.limits import MAX_DIGITS, MAX_TIERS
-from p2uformat.manifest import LOSSY, QUANTIZERS
+from p2uformat.manifest import LEVELS, LOSSY, QUANTIZERS
 from p2uformat.manifest.parameters import TierSpec
+from p2uformat.quant.levels import Levels
 from p2uformat.quant.policy import Candidate, Policy
 from p2uformat.quant.quantizer import Quantizer, parse_quantizer
 
@@ -48,10 +49,12 @@ class PackOptions:
         Glob, what it sets, to what.
     sensitivity : mapping, callable or None
         Weight of a tensor's squared error.
-    quantizer : Affine, Minifloat or None
+    quantizer : Affine, Minifloat, Levels or None
         What quantizes instead of the ladder of bit planes.
     policy : Policy or None
         Which tensors it quantizes; given exactly with a quantizer.
+    separate : bool
+        Whether chunks of quantized tensors hold nothing of another tensor.
     """
 
     tiers: tuple[TierSpec, ...]
@@ -61,6 +64,7 @@ class PackOptions:
     sensitivity: Sensitivity
     quantizer: Quantizer | None = None
     policy: Policy | None = None
+    separate: bool = False
 
     @property
     def lossy(self) -> bool:
@@ -72,7 +76,8 @@ class PackOptions:
         """Features of the content root."""
         if self.quantizer is None:
             return frozenset()
-        return frozenset({QUANTIZERS, LOSSY} if self.lossy else {QUANTIZERS})
+        found = {QUANTIZERS} | ({LOSSY} if self.lossy else set())
+        return frozenset(found | ({LEVELS} if isinstance(self.quantizer, Levels) else set()))
 
     @property
     def digits(self) -> tuple[int, ...]:

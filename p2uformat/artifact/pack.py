@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import chain, islice
 
 import numpy as np
@@ -63,6 +64,7 @@ def pack(
     quantizer: Quantizer | str | None = None,
     policy: Policy | None = None,
     lossy: bool = False,
+    chunk_per_tensor: bool = False,
     parent: Path | Artifact | None = None,
     parents: Parents = (),
     self_contained: bool = False,
@@ -94,9 +96,9 @@ def pack(
         Tensor name glob to ``exact``, ``bits:N`` or ``weight:X``; later ones win.
     sensitivity : mapping or callable, optional
         Weight of a tensor's squared error, by glob or by name; 1 where nothing is said.
-    quantizer : Affine, Minifloat or str, optional
-        What quantizes instead of the ladder: integers with scales, or small floats; or its name,
-        as `parse_quantizer` takes it. The tiers are then its own and ``exact``. Tensors that it
+    quantizer : Affine, Minifloat, Levels or str, optional
+        What quantizes instead of the ladder: integers with scales, small floats, or levels with
+        norms; or its name, as `parse_quantizer` takes it. The tiers are then its own and ``exact``. Tensors that it
         cannot hold, with NaN or with numbers that are too large for it, are kept exact.
     policy : Policy, optional
         Which tensors the quantizer is for, and which of these are kept exact; by default all
@@ -104,11 +106,16 @@ def pack(
     lossy : bool
         Whether to leave the exact tier out: the source is then not to be had from the artifact,
         which says so.
+    chunk_per_tensor : bool
+        Whether small tensors that are quantized have chunks of their own, where otherwise many
+        share one: for readers that fetch each tensor at a tier of its own. It takes about 50 bytes
+        more for each tensor and tier.
     parent : Artifact or path, optional
         An artifact of an earlier version. Its step exponents are kept where they still fit, what
         is unchanged stays there, and changed layers are stored as differences where that is
         smaller: the new file needs the parent to be read. Its content is the same as without. In
-        a store it is by default the current version of the name, or what has most in common.
+        a store it is by default the current version of the name, or what has most in common, if
+        that has the `tiers` and `base_bits` that are asked for.
     parents : path, Artifact, or sequence of them
         Where to find the artifacts that the parent itself needs, as in `open`.
     self_contained : bool
@@ -169,12 +176,14 @@ def pack(
             () if parent is None else candidates(parent, storage_options),
             candidates(parents, storage_options),
             tiers if options is None else [tier.name for tier in options.tiers],
+            base_bits,
             frozenset() if options is None else options.features,
             differ=not self_contained,
         )
         above = target.above(checkpoint, wish)
         if options is None:
             options = parse_policy(ladder_names(tiers, above), base_bits, overrides, sensitivity)
+        options = replace(options, separate=chunk_per_tensor)
         check_tiers(options, above)
         job = _Job(checkpoint, options, workers, progress, above)
         plans, files = job.plan(sha256=sha256)
@@ -301,6 +310,7 @@ class _Job:
                 rule.bits,
                 rule.weight,
                 rule.exact or self._policy.quantizer is not None,
+                self._policy.separate,
                 fit=fits.get(tensor.name),
             )
             if self._parent is not None and fmt is not None:
@@ -322,7 +332,7 @@ class _Job:
             [Candidate(name, len(shape), math.prod(shape)) for name, shape in shapes.items()]
         )
         return {
-            name: TensorFit(form, FORMATS[self._tensors[name][1].dtype], shapes[name])
+            name: TensorFit(form, FORMATS[self._tensors[name][1].dtype], shapes[name], name)
             for name in chosen
         }
 

@@ -103,6 +103,7 @@ class TensorPlan:
     bits: float
     weight: float
     exact: bool = False  # by the caller's wish
+    separate: bool = False  # its chunks hold nothing else
     blocks: list[BlockPlan] = field(default_factory=list)
     inherited: tuple[TensorRecord, ...] = ()  # where the parent has the same tensor
     fit: TensorFit | None = None  # a quantizer other than the ladder of bit planes; without `fmt`
@@ -115,6 +116,10 @@ class TensorPlan:
         if self.fmt is None:
             return ("whole", 0, self.geometry.element_size)
         return (self.fmt.name, self.planes)
+
+    def alone(self, block: BlockPlan) -> bool:
+        """Return whether the layers of a block have chunks of their own."""
+        return self.separate or block.weights >= ALONE
 
     @property
     def row(self) -> int:
@@ -217,18 +222,13 @@ def symbol_bits(symbols: NDArray[np.uint8]) -> float:
     return int(entropy(np.bincount(symbols, minlength=256))) / (ONE_BIT * len(symbols))
 
 
-def groups_of(sizes: Sequence[int]) -> Iterator[list[int]]:
-    """Group consecutive blocks that share a chunk; yields lists of positions.
-
-    Examples
-    --------
-    >>> list(groups_of([5, 1 << 18, 7]))
-    [[1], [0, 2]]
-    """
+def groups_of(pairs: Sequence[Pair]) -> Iterator[list[int]]:
+    """Group consecutive blocks that share a chunk; yields lists of positions."""
     group: list[int] = []
     total = 0
-    for place, size in enumerate(sizes):
-        if size >= ALONE:
+    for place, (tensor, block) in enumerate(pairs):
+        size = block.weights
+        if tensor.alone(block):
             yield [place]
             continue
         if group and total + size > GROUP:
@@ -344,7 +344,7 @@ class _Sample:
 
     def __init__(self, pairs: list[Pair], spans: list[tuple[int, int]], threads: int) -> None:
         chosen = [i for i, (_, block) in enumerate(pairs) if block.sample is not None]
-        groups = list(groups_of([pairs[i][1].weights for i in chosen]))
+        groups = list(groups_of([pairs[i] for i in chosen]))
         self._groups = [[chosen[place] for place in group] for group in groups]
         self._pairs = pairs
         self._spans = spans

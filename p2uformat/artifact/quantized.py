@@ -1,4 +1,4 @@
-"""Blocks of `affine` and `minifloat` tensors, to their layers and back (SPEC.md, section 19)."""
+"""Blocks of tensors without a ladder, to their layers and back (SPEC.md, section 19)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from p2uformat.artifact.bodies import Body, Bucket, EncodedBlock, Form, Shared, placed_block
 from p2uformat.artifact.catalog import StoredFile, StoredTensor
-from p2uformat.artifact.plan import ALONE, BlockPlan, TensorPlan
+from p2uformat.artifact.plan import BlockPlan, TensorPlan
 from p2uformat.digest import digest, digest_of
 from p2uformat.floats import FORMATS, FloatFormat
 from p2uformat.manifest import (
-    AffineParameters,
     Figures,
     MinifloatParameters,
     QuantizedParameters,
@@ -46,15 +45,15 @@ Stored = StoredTensor | StoredFile
 
 
 def is_quantized(stored: Stored) -> TypeGuard[StoredTensor]:
-    """Tell whether it is an affine or minifloat tensor."""
+    """Tell whether it is a tensor of codes without a ladder."""
     return isinstance(stored, StoredTensor) and isinstance(
-        stored.record.parameters, AffineParameters | MinifloatParameters
+        stored.record.parameters, QuantizedParameters
     )
 
 
 def parameters_of(record: TensorRecord) -> QuantizedParameters:
     """Return the parameters of a quantized tensor."""
-    assert isinstance(record.parameters, AffineParameters | MinifloatParameters)
+    assert isinstance(record.parameters, QuantizedParameters)
     return record.parameters
 
 
@@ -120,10 +119,16 @@ def encode_quantized(
         for layer, name in enumerate(digests):
             if parent.known(layer and tiers - 1, name):
                 bodies[layer] = Shared()
-    alone = alone or block.weights >= ALONE
+    alone = alone or plan.alone(block)
     made = placed_block(tuple(digests), bodies, None, block.weights, alone=alone)
     return EncodedBlock(
-        made.digests, made.bodies, None, made.weight, rebuilt=rebuilt, distances=coded.distances
+        made.digests,
+        made.bodies,
+        None,
+        made.weight,
+        rebuilt=rebuilt,
+        distances=coded.distances,
+        tally=coded.tally,
     )
 
 

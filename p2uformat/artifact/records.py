@@ -10,7 +10,6 @@ from p2uformat.artifact.quantized import final_parameters
 from p2uformat.artifact.statistics import TensorSums
 from p2uformat.limits import MAX_RECORD_BLOCKS
 from p2uformat.manifest import (
-    AffineParameters,
     BitplaneParameters,
     OpaqueParameters,
     QuantizedParameters,
@@ -51,7 +50,7 @@ def tensor_records(
     quantizer = "opaque" if plan.fmt is None else "bitplane"
     if plan.fit is not None:
         parameters = final_parameters(plan, away, len(policy.tiers))
-        quantizer = "affine" if isinstance(parameters, AffineParameters) else "minifloat"
+        quantizer = parameters.name
     elif plan.fmt is None:
         parameters = OpaqueParameters(0, geometry.elements * geometry.element_size)
     else:

@@ -31,6 +31,9 @@ __all__ = ["store_target"]
 # So many versions are differences, one from the other, until one is stored as it is: what has to
 # be read for a version stays within a few times its size, and old versions can go at last.
 KEY_FRAME_DEPTH: Final = 4
+# By so many bits a weight a base tier may be below what is asked for: a child's own grid is let go
+# of beyond that, too (SPEC.md, 11).
+_NEAR: Final = 0.25
 
 
 def store_target(
@@ -64,14 +67,11 @@ class _StoreTarget(Target):
         found = depot.current() or self._nearest(checkpoint)
         if found is None or len(found.complete) < len(found.tiers) or found.orphaned:
             return None
-        root = found.container.content
-        if root.features != wish.features:
-            return None  # quantized in another way, it has no grid to go on with
-        given = wish.tiers.split(",") if isinstance(wish.tiers, str) else wish.tiers
+        if not _serves(found, wish):
+            return None
         above = found.container.encoding.parent
         deep = above is not None and above.depth >= KEY_FRAME_DEPTH
-        same = given is None or list(given) == [tier.name for tier in root.tiers]
-        return Parent(found, differ=wish.differ and same and not deep)
+        return Parent(found, differ=wish.differ and not deep)
 
     def _nearest(self, checkpoint: Checkpoint) -> Contents | None:
         """Return the artifact that has the most blocks of a checkpoint, if any has some."""
@@ -101,6 +101,22 @@ class _StoreTarget(Target):
         place = StoredPlace.of_version(self._depot.objects, version)
         with Contents.open(place) as contents:
             return Artifact(contents, threads).summary
+
+
+def _serves(found: Contents, wish: ParentWish) -> bool:
+    """Tell whether an artifact that nobody asked for has the grid of what is to be made."""
+    root = found.container.content
+    if root.features != wish.features:
+        return False  # quantized in another way
+    given = wish.tiers.split(",") if isinstance(wish.tiers, str) else wish.tiers
+    if given is not None and [name.strip() for name in given] != list(found.tiers):
+        return False
+    if wish.base_bits is None:
+        return True
+    while found.parent is not None:
+        found = found.parent  # the first of a chain has all of its base tier itself
+    bits = Artifact(found, 1).summary.tiers[0].bits_per_weight
+    return wish.base_bits - _NEAR < bits <= wish.base_bits
 
 
 def _block_digests(checkpoint: Checkpoint) -> Iterator[bytes]:

@@ -41,6 +41,8 @@ class ParentWish:
         Where its own parents may be found.
     tiers : sequence of str or str or None
         The tiers, if they are given.
+    base_bits : float or None
+        The budget of the base tier, if it is given.
     features : frozenset of str
         What a reader of the new artifact must know.
     differ : bool
@@ -50,6 +52,7 @@ class ParentWish:
     parent: Sequence[Path | Contents]
     parents: Sequence[Path | Contents]
     tiers: Sequence[str] | str | None
+    base_bits: float | None
     features: frozenset[str]
     differ: bool
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from p2uformat.artifact.contents import Contents, placed, trailing_data
@@ -14,9 +14,9 @@ from p2uformat.artifact.types import Progress
 from p2uformat.artifact.verify import compare_root, expected_root
 from p2uformat.container import Container, Place, open_reader
 from p2uformat.download.job import FetchJob
-from p2uformat.download.kin import Limits, fetch_parents
+from p2uformat.download.kin import Limits, fetch_parents, with_ancestors
 from p2uformat.download.seeds import Seeds
-from p2uformat.download.selection import Selection
+from p2uformat.download.selection import Selection, Tensors, wanted_chunks
 from p2uformat.download.types import FetchPlan, FetchResult
 from p2uformat.errors import P2UError
 from p2uformat.files import path_text
@@ -36,7 +36,7 @@ def fetch(
     destination: str | os.PathLike[str],
     *,
     tier: str | None = None,
-    tensors: str | Sequence[str] | None = None,
+    tensors: Tensors = None,
     rows: Rows | None = None,
     seeds: Parents = (),
     parents: Parents = (),
@@ -66,8 +66,10 @@ def fetch(
         The file. If it is there it must be of the same artifact.
     tier : str, optional
         Up to which tier; all of it by default.
-    tensors : str or sequence of str, optional
-        Patterns as in a shell, case kept: only tensors whose names match one.
+    tensors : str, sequence of str, mapping of str to str, or callable, optional
+        Patterns as in a shell, case kept: only tensors whose names match one. A mapping gives each
+        pattern a tier of its own, instead of `tier`; of several that match the finest counts. A
+        callable is given the source, of which only the manifest is here, and returns one of these.
     rows : slice or tuple of int, optional
         Of these, only a range of the first axis, as Python slices do it; blocks are never cut.
     seeds : path, Artifact, or sequence of them
@@ -130,15 +132,17 @@ def fetch(
     here = path_text(destination)
     place = placed(source, storage_options)
     with _opened(place, expect, policy, here) as contents:
-        selection = _selection(contents, tier, tensors, rows)
-        job = FetchJob(contents, selection, here, policy, workers, progress)
+        selection = Selection.of(contents, tier, tensors, rows)
+        mine, *theirs = wanted_chunks(contents, selection)
+        job = FetchJob(contents, selection.tier, mine, here, policy, workers, progress)
         near = candidates(seeds, storage_options)
         with Seeds(near, candidates(parents, storage_options)) as known:
             result = job.run(known, authenticated=expect is not None)
-            if contents.container.encoding.parent is None or not isinstance(place, StoredPlace):
+            kin = list(zip(_above(contents), theirs, strict=True))
+            if not kin:
                 return result
-            limits = Limits(result.tier, policy, workers)
-            return replace(result, beside=fetch_parents(place, here, limits, known, progress))
+            limits = Limits(selection.tier, policy, workers)
+            return replace(result, beside=fetch_parents(kin, here, limits, known, progress))
 
 
 def plan_fetch(
@@ -146,7 +150,7 @@ def plan_fetch(
     destination: str | os.PathLike[str],
     *,
     tier: str | None = None,
-    tensors: str | Sequence[str] | None = None,
+    tensors: Tensors = None,
     rows: Rows | None = None,
     seeds: Parents = (),
     parents: Parents = (),
@@ -163,8 +167,9 @@ def plan_fetch(
     here = path_text(destination)
     place = placed(source, storage_options)
     with _opened(place, expect, Policy(), here) as contents:
-        selection = _selection(contents, tier, tensors, rows)
-        job = FetchJob(contents, selection, here, Policy(), workers, progress)
+        selection = Selection.of(contents, tier, tensors, rows)
+        mine, *_ = wanted_chunks(contents, selection)
+        job = FetchJob(contents, selection.tier, mine, here, Policy(), workers, progress)
         near = candidates(seeds, storage_options)
         with Seeds(near, candidates(parents, storage_options)) as known:
             return job.plan_only(known)
@@ -193,10 +198,21 @@ def _opened(
         for page in container.pages:
             for damage in page.damage:
                 raise damage
-        # The parent is no matter of what the file itself holds.
-        yield Contents.of(container)
+        with ExitStack() as stack:
+            if isinstance(place, StoredPlace):
+                yield with_ancestors(container, place, policy, stack)
+            else:
+                # The parent is no matter of what the file itself holds.
+                yield Contents.of(container)
     finally:
         file.close()
+
+
+def _above(contents: Contents) -> Iterator[Contents]:
+    above = contents.parent
+    while above is not None:
+        yield above
+        above = above.parent
 
 
 def _manifest(path: str) -> bytes:
@@ -208,11 +224,3 @@ def _manifest(path: str) -> bytes:
             return container.file.read(0, container.header.manifest_length)
     except P2UError:
         return b""
-
-
-def _selection(
-    contents: Contents, tier: str | None, tensors: str | Sequence[str] | None, rows: Rows | None
-) -> Selection:
-    number = contents.reader.exact if tier is None else contents.tier_number(tier)
-    patterns = (tensors,) if isinstance(tensors, str) else tensors
-    return Selection(number, None if patterns is None else tuple(patterns), rows)

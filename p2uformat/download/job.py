@@ -16,7 +16,6 @@ from p2uformat.container import BadChunk, Container, PartialFile, StoredChunk, c
 from p2uformat.digest import digest, to_text
 from p2uformat.download.plan import Plan, gaps, length, make_plan, piece, spans_of
 from p2uformat.download.seeds import Seeds
-from p2uformat.download.selection import Selection, wanted_chunks
 from p2uformat.download.types import FetchPlan, FetchProgress, FetchResult
 from p2uformat.errors import (
     DestinationExists,
@@ -67,8 +66,10 @@ class FetchJob:
     ----------
     contents : Contents
         The source, open.
-    selection : Selection
-        What of it is wanted.
+    tier : int
+        Number of the highest tier that is wanted.
+    wanted : sequence of StoredChunk
+        The chunks that are wanted, in file order.
     destination : str or os.PathLike
         The file.
     policy : Policy
@@ -82,14 +83,13 @@ class FetchJob:
     ------
     InvalidArgument
         If the destination is not a path.
-    TensorNotFound, TierNotFound
-        If there is no such thing as is wanted.
     """
 
     def __init__(
         self,
         contents: Contents,
-        selection: Selection,
+        tier: int,
+        wanted: Sequence[StoredChunk],
         destination: str,
         policy: Policy,
         threads: int,
@@ -97,7 +97,7 @@ class FetchJob:
     ) -> None:
         self._contents = contents
         self._container = contents.container
-        self._tier = contents.tiers[selection.tier]
+        self._tier = contents.tiers[tier]
         self._destination = _local(destination)
         self._policy = policy
         self._threads = threads
@@ -106,7 +106,6 @@ class FetchJob:
         self._state = Transferred()
         self._most_done = 0
         self._began = time.monotonic()
-        wanted = wanted_chunks(contents, selection)
         self._empty = [chunk for chunk in wanted if not chunk.length]
         self._wanted = [chunk for chunk in wanted if chunk.length]
 

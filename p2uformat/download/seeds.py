@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from p2uformat.artifact.bodies import own_chunk
 from p2uformat.artifact.catalog import StoredFile, StoredTensor
+from p2uformat.artifact.complete import complete_tiers
 from p2uformat.artifact.contents import Contents, Path
 from p2uformat.artifact.needs import holds
 from p2uformat.artifact.refresh import fresh_block, fresh_ladder
@@ -50,17 +51,17 @@ class Seeds(Closing):
         self._stack = ExitStack()
         self._chunks: dict[bytes, tuple[Contents, int, int]] = {}
         self._layers: dict[bytes, _Layer] = {}
-        self._roots: set[bytes] = set()
+        self._roots: dict[bytes, Container] = {}
         try:
             for seed in seeds:
                 self._add(self._opened(seed, parents))
             for parent in parents:
-                with (
-                    Container.open(parent)
-                    if not isinstance(parent, Contents)
-                    else nullcontext(parent.container) as container
-                ):
-                    self._roots.add(container.header.content_root)
+                container = (
+                    parent.container
+                    if isinstance(parent, Contents)
+                    else self._stack.enter_context(Container.open(parent))
+                )
+                self._roots.setdefault(container.header.content_root, container)
         except BaseException:
             self.close()
             raise
@@ -69,10 +70,17 @@ class Seeds(Closing):
         """Close what was opened here."""
         self._stack.close()
 
-    @property
-    def roots(self) -> frozenset[bytes]:
-        """Content roots of the seeds, and of those that they need."""
-        return frozenset(self._roots)
+    def holds(self, container: Container, wanted: Sequence[StoredChunk], tier: int) -> bool:
+        """Return whether a seed, or what one needs, is this artifact and has what is wanted of it.
+
+        One that is stored in another way is compared by its tiers.
+        """
+        found = self._roots.get(container.header.content_root)
+        if found is None:
+            return False
+        if found.header.encoding_root != container.header.encoding_root:
+            return container.tiers[tier] in complete_tiers(found, found.tiers)
+        return all(found.held(*chunk.uses[0]) for chunk in wanted)
 
     def has(self, chunk: StoredChunk) -> bool:
         """Return whether a seed has a chunk as it is."""
@@ -114,7 +122,7 @@ class Seeds(Closing):
 
     def _add(self, contents: Contents) -> None:
         container = contents.container
-        self._roots.add(container.header.content_root)
+        self._roots.setdefault(container.header.content_root, container)
         for page in container.pages:
             for index, entry in enumerate(page.encoding.chunks if page.encoding else ()):
                 if entry.length and container.held(page.number, index):

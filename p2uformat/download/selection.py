@@ -1,19 +1,25 @@
-"""Which chunks of an artifact are wanted: by tier, by tensors, by rows."""
+"""Which chunks of an artifact, and of those that it needs, are wanted: by tier, tensors, rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from p2uformat.artifact.catalog import SHARED, StoredFile, StoredTensor
+from p2uformat.artifact.catalog import StoredFile, StoredTensor
 from p2uformat.artifact.contents import Contents
+from p2uformat.artifact.needs import containers, needs
+from p2uformat.artifact.open import Artifact
 from p2uformat.artifact.read import stored_tiers
 from p2uformat.artifact.rows import Rows, row_range
 from p2uformat.container import StoredChunk, stored_chunks
 from p2uformat.errors import InvalidArgument, TensorNotFound, TierNotFound
 
-__all__ = ["Selection", "wanted_chunks"]
+__all__ = ["Selection", "Tensors", "wanted_chunks"]
+
+Patterns = str | Sequence[str] | Mapping[str, str] | None
+Tensors = Patterns | Callable[[Artifact], Patterns]
+"""Patterns of names, with a tier for each in a mapping, or what chooses them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +30,71 @@ class Selection:
     ----------
     tier : int
         Number of the highest tier.
-    patterns : tuple of str or None
-        Of tensors' names, as in a shell; None for everything, files too.
+    patterns : mapping of str to int, or None
+        Patterns of tensors' names, as in a shell, and the tier of each; None for everything, files
+        too.
     rows : slice, tuple of int, or None
         Range of the first axis of each of the tensors.
     """
 
     tier: int
-    patterns: tuple[str, ...] | None = None
+    patterns: Mapping[str, int] | None = None
     rows: Rows | None = None
 
+    @classmethod
+    def of(
+        cls,
+        contents: Contents,
+        tier: str | None,
+        tensors: Tensors,
+        rows: Rows | None,
+    ) -> Selection:
+        """Return what a caller asked for.
 
-def wanted_chunks(contents: Contents, selection: Selection) -> list[StoredChunk]:
-    """Return the chunks that this artifact itself has of a selection, in file order.
+        Raises
+        ------
+        TierNotFound
+            If there is no such tier.
+        InvalidArgument
+            If there is no pattern, or a tier beside those of the patterns.
+        """
+        if callable(tensors):
+            tensors = tensors(Artifact(contents, 1))
+        number = contents.reader.exact if tier is None else contents.tier_number(tier)
+        if tensors is None:
+            return cls(number, None, rows)
+        if not tensors:
+            raise InvalidArgument("tensors: no pattern", hint="leave it out for all tensors")
+        if not isinstance(tensors, Mapping):
+            patterns = (tensors,) if isinstance(tensors, str) else tensors
+            return cls(number, dict.fromkeys(patterns, number), rows)
+        if tier is not None:
+            raise InvalidArgument(
+                "a tier, and tiers for patterns of names", hint="give one of the two"
+            )
+        each = {pattern: contents.tier_number(name) for pattern, name in tensors.items()}
+        return cls(max(each.values()), each, rows)
+
+    @property
+    def partial(self) -> bool:
+        """Whether it is not all of a tier."""
+        return self.patterns is not None or self.rows is not None
+
+
+def wanted_chunks(contents: Contents, selection: Selection) -> list[list[StoredChunk]]:
+    """Return what is wanted of an artifact, then of its parent, that one's, and so on.
+
+    Parameters
+    ----------
+    contents : Contents
+        The artifact, with its parents as far as they are at hand.
+    selection : Selection
+        What of it is wanted.
+
+    Returns
+    -------
+    list of list of StoredChunk
+        In file order.
 
     Raises
     ------
@@ -45,54 +103,74 @@ def wanted_chunks(contents: Contents, selection: Selection) -> list[StoredChunk]
     InvalidArgument
         If the rows are no range.
     """
-    chunks = stored_chunks(contents.container, selection.tier)
-    if selection.patterns is None and selection.rows is None:
-        return chunks
-    chosen = set(_places(contents, selection))
-    return [chunk for chunk in chunks if not chosen.isdisjoint(chunk.uses)]
+    chain = list(containers(contents.reader))
+    every = [stored_chunks(container, selection.tier) for container in chain]
+    if not selection.partial:
+        return every
+    places = _places(contents, selection)
+    return [
+        [chunk for chunk in chunks if not places.get(id(container), set()).isdisjoint(chunk.uses)]
+        for container, chunks in zip(chain, every, strict=True)
+    ]
 
 
-def _places(contents: Contents, selection: Selection) -> Iterator[tuple[int, int]]:
+def _places(contents: Contents, selection: Selection) -> dict[int, set[tuple[int, int]]]:
+    """Return pages and chunks, by the container that they are in."""
+    places: dict[int, set[tuple[int, int]]] = {}
+    seen: set[tuple[int, int, int]] = set()
+    for stored, blocks, tier in _chosen(contents, selection):
+        layers = stored_tiers(stored, tier)
+        for block in blocks:
+            for need in needs(contents.reader, stored, block, layers, seen):
+                if need is not None:
+                    container, place = need
+                    places.setdefault(id(container), set()).add((place.page, place.chunk))
+    return places
+
+
+def _chosen(
+    contents: Contents, selection: Selection
+) -> Iterator[tuple[StoredTensor | StoredFile, Sequence[int], int]]:
     # Heads are small, and name the tensors in their order.
     heads = [f for f in contents.catalog.files.values() if f.record.layout == "safetensors"]
     for head in heads:
         if head.record.tier <= selection.tier:
-            yield from _layers(head, range(head.blocks), selection.tier)
-    for stored in _matching(contents, selection):
+            yield head, range(head.blocks), selection.tier
+    for stored, tier in _matching(contents, selection):
         start, stop, _ = row_range(stored, selection.rows if _has_rows(stored) else None)
-        yield from _layers(stored, stored.geometry.blocks_for(start, stop), selection.tier)
+        yield stored, stored.geometry.blocks_for(start, stop), tier
 
 
 def _has_rows(stored: StoredTensor) -> bool:
     return bool(stored.record.shape)
 
 
-def _layers(
-    stored: StoredTensor | StoredFile, blocks: Sequence[int], tier: int
-) -> Iterator[tuple[int, int]]:
-    for layer in stored_tiers(stored, tier):
-        for block in blocks:
-            place = stored.place(layer, block)
-            if place is not None and place is not SHARED:
-                yield place.page, place.chunk
-
-
-def _matching(contents: Contents, selection: Selection) -> list[StoredTensor]:
+def _matching(contents: Contents, selection: Selection) -> list[tuple[StoredTensor, int]]:
+    """Return tensors with their tiers: of several patterns that match, the finest."""
     tensors = contents.catalog.tensors
-    patterns = ("*",) if selection.patterns is None else selection.patterns
-    if not patterns:
-        raise InvalidArgument("tensors: no pattern", hint="leave it out for all tensors")
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in tensors):
+    patterns = {"*": selection.tier} if selection.patterns is None else selection.patterns
+    found: dict[str, int] = {}
+    for pattern, tier in patterns.items():
+        names = [pattern] if pattern in tensors else _names(tensors, pattern)
+        if not names:
             raise TensorNotFound(
                 f"no tensor in {contents.path!r} matches {pattern!r}",
                 hint="p2u inspect --tensors lists them",
             )
-    found = [s for name, s in tensors.items() if any(fnmatchcase(name, p) for p in patterns)]
-    here = [stored for stored in found if stored.record.layer_tier(0) <= selection.tier]
+        for name in names:
+            found[name] = max(tier, found.get(name, 0))
+    here = [
+        (tensors[name], tier)
+        for name, tier in found.items()
+        if tensors[name].record.layer_tier(0) <= tier
+    ]
     if not here:
         raise TierNotFound(
             f"none of these tensors is part of tier {contents.tiers[selection.tier]}",
             hint=f"fetch a higher tier, up to {contents.tiers[-1]}",
         )
     return here
+
+
+def _names(tensors: Mapping[str, StoredTensor], pattern: str) -> list[str]:
+    return [name for name in tensors if fnmatchcase(name, pattern)]

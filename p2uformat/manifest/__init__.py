@@ -22,16 +22,18 @@ from p2uformat.manifest.parameters import (
 from p2uformat.manifest.quantized import (
     AffineParameters,
     Figures,
+    LevelsParameters,
     MinifloatParameters,
     QuantizedParameters,
     policy_from_value,
     policy_to_value,
     quantized_parameters,
 )
-from p2uformat.manifest.records import LOSSY, QUANTIZERS, FileRecord, Record, TensorRecord
+from p2uformat.manifest.records import LEVELS, LOSSY, QUANTIZERS, FileRecord, Record, TensorRecord
 from p2uformat.manifest.sequence import check_sequence
 
 __all__ = [
+    "LEVELS",
     "LOSSY",
     "PAGE_TARGET",
     "QUANTIZERS",
@@ -46,6 +48,7 @@ __all__ = [
     "EncodingPageRef",
     "EncodingRoot",
     "Figures",
+    "LevelsParameters",
     "FileRecord",
     "Manifest",
     "MinifloatParameters",

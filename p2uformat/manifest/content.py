@@ -14,6 +14,7 @@ from p2uformat.manifest.parameters import TierSpec, parse_tiers
 from p2uformat.manifest.quantized import check_policy
 from p2uformat.manifest.records import (
     FILE,
+    LEVELS,
     LOSSY,
     NO_FEATURES,
     QUANTIZERS,
@@ -28,7 +29,7 @@ __all__ = ["ContentPage", "ContentRoot", "PageRef", "Totals", "check_size", "ope
 VERSION: Final = 1
 KIND: Final = "checkpoint"
 _KEYS: Final = frozenset({"ext", "features", "kind", "pages", "tiers", "totals", "version"})
-_FEATURES: Final[Mapping[str, str | None]] = {LOSSY: None, QUANTIZERS: "policy"}
+_FEATURES: Final[Mapping[str, str | None]] = {LEVELS: None, LOSSY: None, QUANTIZERS: "policy"}
 
 
 def check_size(data: bytes, limit: int, name: str) -> bytes:
@@ -194,8 +195,8 @@ class ContentRoot:
         features = frozenset(
             as_text(item, "feature") for item in as_array(value["features"], "features")
         )
-        if LOSSY in features and QUANTIZERS not in features:
-            raise Malformed("features: a lossy artifact has quantizers")
+        if features & {LEVELS, LOSSY} and QUANTIZERS not in features:
+            raise Malformed("features: a lossy artifact, or one of levels, has quantizers")
         root = cls(
             parse_tiers(value["tiers"], lossy=LOSSY in features),
             tuple(PageRef.from_value(page) for page in pages),

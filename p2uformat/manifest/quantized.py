@@ -1,18 +1,21 @@
-"""Parameters of `affine` and `minifloat` tensors, and the policy in the root (SPEC.md, 19)."""
+"""Parameters of tensors without a ladder, and the policy in the root (SPEC.md, 19)."""
 
 from __future__ import annotations
 
 import math
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, Self, TypeVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final, Self, TypeVar
+
+import numpy as np
 
 from p2uformat.errors import InvalidArgument, Malformed
 from p2uformat.floats import FORMATS, FloatFormat
 from p2uformat.limits import MAX_BLOCK_ELEMENTS, MAX_RANK
 from p2uformat.manifest.parameters import scaled_from_value, scaled_to_value
 from p2uformat.quant.affine import Affine
+from p2uformat.quant.levels import TABLES, Levels
 from p2uformat.quant.minifloat import Minifloat
 from p2uformat.quant.policy import Policy
 from p2uformat.quant.quantizer import Quantizer
@@ -22,6 +25,7 @@ from p2uformat.wire import as_array, as_bytes, as_int, as_map, as_text
 __all__ = [
     "AffineParameters",
     "Figures",
+    "LevelsParameters",
     "MinifloatParameters",
     "QuantizedParameters",
     "check_policy",
@@ -35,6 +39,9 @@ Made = TypeVar("Made")
 _MOST: Final = (1 << 64) - 1
 _MILLION: Final = 1_000_000
 _TRANSFORM: Final = struct.Struct("<dd")
+_MOST_LEVELS: Final = 256
+_MINUS_ZERO: Final = bytes((0, 0, 0, 128))
+_HALF: Final = 0.5
 _CUTS: Final = ("tensor", "channel", "group")
 _POLICY_KEYS: Final = frozenset(
     {"client", "generator", "keep", "matrices", "only", "round", "seed", "skip"}
@@ -83,6 +90,7 @@ class AffineParameters:
         Number of the tier of its residual; None in a lossy artifact, which has none.
     """
 
+    name: ClassVar[str] = "affine"
     quantizer: Affine
     figures: Figures
     residual: int | None
@@ -147,6 +155,7 @@ class MinifloatParameters:
         Number of the tier of its residual; None in a lossy artifact, which has none.
     """
 
+    name: ClassVar[str] = "minifloat"
     quantizer: Minifloat
     transform: Transform | None
     figures: Figures
@@ -191,10 +200,92 @@ class MinifloatParameters:
         """Check that they fit a shape, which they always do."""
 
 
-QuantizedParameters = AffineParameters | MinifloatParameters
-_KINDS: Final[Mapping[str, type[AffineParameters | MinifloatParameters]]] = {
-    "affine": AffineParameters,
-    "minifloat": MinifloatParameters,
+@dataclass(frozen=True, slots=True)
+class LevelsParameters:
+    """Parameters of a tensor of levels.
+
+    Parameters
+    ----------
+    quantizer : Levels
+        How it is quantized, with its table.
+    table : str
+        What the writer calls the table; `quantizer` has a name only where that makes the same one.
+    figures : Figures
+        How far it is off.
+    residual : int or None
+        Number of the tier of its residual; None in a lossy artifact, which has none.
+    """
+
+    name: ClassVar[str] = "levels"
+    quantizer: Levels
+    table: str
+    figures: Figures
+    residual: int | None
+
+    def to_value(self) -> list[object]:
+        """Return what is encoded."""
+        form = self.quantizer
+        drawn = [form.generator, form.seed, form.client, form.round]
+        return [
+            np.array(form.levels, "<f4").tobytes(),
+            self.table,
+            form.bucket,
+            form.norm,
+            form.scale,
+            drawn if form.rounding == "stochastic" else None,
+            self.figures.to_value(),
+        ]
+
+    @classmethod
+    def from_value(cls, value: object, *, residual: int | None) -> Self:
+        """Return the parameters that `value` describes."""
+        items = as_array(value, "levels parameters", length=7)
+        entries = _table(items[0])
+        table = as_text(items[1], "table")
+        more: dict[str, object] = {"rounding": "nearest"}
+        if items[5] is not None:
+            drawn = as_array(items[5], "rounding", length=4)
+            names = ("seed", "client", "round")
+            more = {
+                name: as_int(item, name, high=_MOST)
+                for name, item in zip(names, drawn[1:], strict=True)
+            }
+            more["generator"] = as_text(drawn[0], "generator")
+        more["bucket"] = as_int(items[2], "bucket", low=1, high=MAX_BLOCK_ELEMENTS)
+        more["norm"] = as_text(items[3], "norm")
+        more["scale"] = as_text(items[4], "norm dtype")
+        form = _checked(lambda: Levels(entries, **more))  # type: ignore[arg-type]
+        return cls(_named(form, table), table, Figures.from_value(items[6]), residual)
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Check that they fit a shape, which they always do."""
+
+
+def _table(value: object) -> tuple[float, ...]:
+    data = as_bytes(value, "table")
+    if len(data) % 4 or not 2 <= len(data) // 4 <= _MOST_LEVELS:
+        raise Malformed(f"table: {len(data)} bytes are not 2 to {_MOST_LEVELS} levels")
+    if any(data[at : at + 4] == _MINUS_ZERO for at in range(0, len(data), 4)):
+        raise Malformed("table: a level of -0")
+    return tuple(map(float, np.frombuffer(data, "<f4")))
+
+
+def _named(form: Levels, table: str) -> Levels:
+    """Return a quantizer that knows its table by name, if that makes just this table."""
+    s = (len(form.levels) - 1) // 2
+    base = form.levels[-2] if table == "exponential" and s > 1 else _HALF
+    if table not in TABLES or not 0 < base < 1 or (table == "fitted" and len(form.levels) % 2 == 0):
+        return form
+    entries = form.levels if table == "fitted" else None
+    named = replace(
+        form, table=table, s=None if table == "nf4" else s or None, base=base, entries=entries
+    )
+    return named if named.levels == form.levels else form
+
+
+QuantizedParameters = AffineParameters | MinifloatParameters | LevelsParameters
+_KINDS: Final[Mapping[str, type[QuantizedParameters]]] = {
+    kind.name: kind for kind in (AffineParameters, MinifloatParameters, LevelsParameters)
 }
 
 
@@ -204,6 +295,9 @@ def quantized_parameters(
     """Return what the record of a quantized tensor says."""
     if isinstance(quantizer, Affine):
         return AffineParameters(quantizer, figures, residual)
+    if isinstance(quantizer, Levels):
+        table = quantizer.table if isinstance(quantizer.table, str) else "table"
+        return LevelsParameters(quantizer, table, figures, residual)
     form = Minifloat(
         quantizer.exponent,
         quantizer.mantissa,

@@ -19,8 +19,7 @@ from p2uformat.limits import (
 )
 from p2uformat.manifest.parameters import BitplaneParameters, OpaqueParameters
 from p2uformat.manifest.quantized import (
-    AffineParameters,
-    MinifloatParameters,
+    LevelsParameters,
     QuantizedParameters,
     quantized_from_value,
     source_format,
@@ -29,6 +28,7 @@ from p2uformat.tensor import ELEMENT_SIZES, Geometry, blob_geometry, geometry
 from p2uformat.wire import as_array, as_bytes, as_int, as_map, as_text
 
 __all__ = [
+    "LEVELS",
     "LOSSY",
     "NO_FEATURES",
     "QUANTIZERS",
@@ -43,8 +43,10 @@ __all__ = [
 TENSOR: Final = 0
 FILE: Final = 1
 LAYOUTS: Final = ("safetensors", "plain")
-LOSSY: Final = "lossy"  # features of a content root (SPEC.md, 8.1)
+LEVELS: Final = "levels"  # features of a content root (SPEC.md, 8.1)
+LOSSY: Final = "lossy"
 QUANTIZERS: Final = "quantizers"
+_NEWER: Final = "use a newer reader"
 NO_FEATURES: Final[frozenset[str]] = frozenset()
 
 Key = tuple[int, bytes, int]
@@ -66,8 +68,8 @@ class TensorRecord:
     shape : tuple of int
         The tensor's shape.
     quantizer : str
-        ``bitplane``, ``affine``, ``minifloat`` or ``opaque``.
-    parameters : BitplaneParameters, AffineParameters, MinifloatParameters or OpaqueParameters
+        ``bitplane``, ``affine``, ``minifloat``, ``levels`` or ``opaque``.
+    parameters : BitplaneParameters, QuantizedParameters or OpaqueParameters
         Of the whole tensor.
     block_digests : bytes
         32 bytes per block.
@@ -197,12 +199,14 @@ def _parameters(quantizer: str, value: object, tiers: int, features: frozenset[s
     lossy = LOSSY in features
     if QUANTIZERS in features:
         found = quantized_from_value(quantizer, value, residual=None if lossy else tiers - 1)
+        if isinstance(found, LevelsParameters) and LEVELS not in features:
+            raise UnsupportedFormat("levels without the feature of that name", hint=_NEWER)
         if found is not None:
             if tiers < 2 and not lossy:
                 raise Malformed("a quantized tensor in an artifact without a lossy tier")
             return found
     if quantizer != "bitplane":
-        raise UnsupportedFormat(f"unknown quantizer {quantizer[:40]!r}", hint="use a newer reader")
+        raise UnsupportedFormat(f"unknown quantizer {quantizer[:40]!r}", hint=_NEWER)
     if tiers < 2 or lossy:
         raise Malformed("a bitplane tensor in an artifact without tiers for it")
     return BitplaneParameters.from_value(value, lossy=tiers - 1)
@@ -226,7 +230,7 @@ def _check_tensor(record: TensorRecord) -> None:
     parameters = record.parameters
     if isinstance(parameters, BitplaneParameters):
         _check_bitplane(record.dtype, parameters)
-    elif isinstance(parameters, AffineParameters | MinifloatParameters):
+    elif isinstance(parameters, QuantizedParameters):
         source_format(record.dtype)
         parameters.check(record.shape)
     else:

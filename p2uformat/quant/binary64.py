@@ -1,4 +1,4 @@
-"""Pinned binary64 arithmetic of the quantizers `affine` and `minifloat` (SPEC.md, section 19).
+"""Pinned binary64 arithmetic of the quantizers without a ladder (SPEC.md, section 19).
 
 Reconstruction has to be the same bits in every reader, and fitted parameters the same in every
 writer. So every operation here is a single IEEE operation on one element, or a sum whose order is
@@ -20,6 +20,7 @@ from p2uformat.quant.rounding import cast_words
 __all__ = [
     "SourceValues",
     "add_up",
+    "add_up_rows",
     "as_scaled",
     "clamped",
     "magnitude_of",
@@ -145,6 +146,35 @@ def add_up(values: F64) -> float:
             lower[: len(values) - half] += values[half:]
             values = lower
     return float(values[0])
+
+
+def add_up_rows(values: F64, starts: NDArray[np.int64]) -> F64:
+    """Add numbers by halves in runs, each as `add_up` does.
+
+    Parameters
+    ----------
+    values : ndarray of float64
+        The numbers, none of which overflows a sum.
+    starts : ndarray of int64
+        Where each run starts; none is empty.
+
+    Examples
+    --------
+    >>> add_up_rows(np.array([1.0, 2.0, 3.0]), np.array([0, 2]))
+    array([3., 3.])
+    """
+    lengths = np.diff(starts, append=len(values))
+    sums = np.empty(len(starts))
+    for length in np.unique(lengths):
+        rows = np.flatnonzero(lengths == length)
+        table = values[starts[rows][:, None] + np.arange(length)]
+        while table.shape[1] > 1:
+            half = (table.shape[1] + 1) // 2
+            lower = table[:, :half].copy()
+            lower[:, : table.shape[1] - half] += table[:, half:]
+            table = lower
+        sums[rows] = table[:, 0]
+    return sums
 
 
 def as_scaled(value: float, *, up: bool) -> tuple[int, int]:

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from p2uformat.codec.dense import check_dense, pack_dense, unpack_dense
 from p2uformat.errors import InvalidArgument
 from p2uformat.floats import FloatFormat
-from p2uformat.quant import affine, minifloat
+from p2uformat.quant import affine, levelcoding, levels, minifloat
 from p2uformat.quant.affine import Affine, Grid
 from p2uformat.quant.binary64 import LARGEST, SourceValues, add_up, as_scaled, source_values
 from p2uformat.quant.cuts import Cut
+from p2uformat.quant.levels import Levels
+from p2uformat.quant.leveltables import BINS
+from p2uformat.quant.leveltally import LevelTally
 from p2uformat.quant.minifloat import Minifloat
 from p2uformat.quant.quantizer import Quantizer
 from p2uformat.quant.transform import FitSums, Transform, fit_sums
@@ -80,6 +83,8 @@ class BlockScan:
         Extremes for each of the block's scales, where blocks share some.
     sums : FitSums or None
         What a transform is fitted to.
+    counts : ndarray of int64, or None
+        What a table of levels is fitted to.
     holds : bool
         Whether the quantizer can hold its weights.
     """
@@ -88,6 +93,7 @@ class BlockScan:
     low: F64 | None = None
     high: F64 | None = None
     sums: FitSums | None = None
+    counts: NDArray[np.int64] | None = None
     holds: bool = True
 
 
@@ -103,11 +109,14 @@ class CodedBlock:
         What it is rebuilt as, in the format of the source.
     distances : Distances
         How far that is off.
+    tally : LevelTally or None
+        Of levels, what the figures of an update are made of.
     """
 
     sections: list[bytes]
     near: Words
     distances: Distances
+    tally: LevelTally | None = None
 
 
 class TensorFit:
@@ -115,15 +124,19 @@ class TensorFit:
 
     Parameters
     ----------
-    quantizer : Affine or Minifloat
+    quantizer : Affine, Minifloat or Levels
         The quantizer.
     fmt : FloatFormat
         Format of the tensor.
     shape : tuple of int
         Its shape.
+    name : str
+        Its name, which stochastic rounding draws from.
 
     Attributes
     ----------
+    quantizer : Affine, Minifloat or Levels
+        Once `finish` has run, levels have their table.
     transform : Transform or None
         Once `finish` has run: what a minifloat's values are scaled and moved by.
 
@@ -133,7 +146,9 @@ class TensorFit:
         If the tensor has no such axis.
     """
 
-    def __init__(self, quantizer: Quantizer, fmt: FloatFormat, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, quantizer: Quantizer, fmt: FloatFormat, shape: tuple[int, ...], name: str = ""
+    ) -> None:
         if isinstance(quantizer, Affine) and (quantizer.axis or 0) >= max(len(shape), 1):
             raise InvalidArgument(
                 f"a tensor of {len(shape)} dimensions has no axis {quantizer.axis}",
@@ -142,6 +157,7 @@ class TensorFit:
         self.quantizer = quantizer
         self.fmt = fmt
         self.shape = shape
+        self.name = name
         self.transform: Transform | None = None
         self._grid: Grid | None = None
 
@@ -152,6 +168,9 @@ class TensorFit:
             return self._scan_minifloat(self.quantizer, source)
         if source.finite is not None:
             return BlockScan(holds=False)
+        if isinstance(self.quantizer, Levels):
+            held, counts = levelcoding.scan_block(self.quantizer, source.values)
+            return BlockScan(counts=counts, holds=held)
         if not self.quantizer.spans_blocks:
             return BlockScan()
         cut = self.quantizer.cut(self.shape, start, stop)
@@ -171,6 +190,11 @@ class TensorFit:
         if isinstance(self.quantizer, Affine):
             if self.quantizer.spans_blocks:
                 self._grid = self._fit_grid(self.quantizer, scans)
+        elif isinstance(self.quantizer, Levels):
+            found = [scan.counts for scan in scans if scan.counts is not None]
+            if self.quantizer.entries is None:
+                total = sum(found, np.zeros(BINS, np.int64))
+                self.quantizer = levelcoding.fitted_to(self.quantizer, total)
         elif self.quantizer.fit:
             self.transform = _fit_transform(scans, count)
         return True
@@ -189,14 +213,19 @@ class TensorFit:
     def encode(self, start: int, stop: int, words: Words) -> CodedBlock:
         """Encode a block; may run on several threads."""
         source = SourceValues(self.fmt, words)
+        tally = None
         if isinstance(self.quantizer, Minifloat):
             codes = minifloat.encode(self.quantizer, self.fmt, words)
             sections = [pack_dense(codes, self.quantizer.width)]
             near = minifloat.words_of(self.quantizer, self.transform, self.fmt, self.fmt, codes)
+        elif isinstance(self.quantizer, Levels):
+            sections, near, tally = levelcoding.encode_block(
+                self.quantizer, self.name, start, source.values, self.fmt
+            )
         else:
             sections, near = self._encode_affine(self.quantizer, start, stop, source)
         distances = Distances.of(source, source_values(self.fmt, near))
-        return CodedBlock(sections, near, distances)
+        return CodedBlock(sections, near, distances, tally)
 
     def _encode_affine(
         self, form: Affine, start: int, stop: int, source: SourceValues
@@ -226,6 +255,9 @@ def layer_sections(
     """Return the parts of a layer that was put together."""
     if isinstance(form, Minifloat):
         return [bytes(payload)]
+    if isinstance(form, Levels):
+        size = form.cut(stop - start).count * form.scale_format.itemsize
+        return [bytes(payload[:size]), bytes(payload[size:])]
     first, zeros, _ = affine.section_bytes(form, form.cut(shape, start, stop))
     view = memoryview(payload)
     second = first + zeros
@@ -267,5 +299,9 @@ def rebuild(
         check_dense(payload, count, form.width, "codes")
         codes = unpack_dense(payload, count, form.width)
         return minifloat.words_of(form, transform, source, target, codes)
+    if isinstance(form, Levels):
+        buckets = form.cut(count)
+        norms, found = levels.parse_layer(form, buckets, payload)
+        return levels.decode(form, buckets, norms, found, source, target)
     cut: Cut = form.cut(shape, start, stop)
     return affine.decode(form, cut, *affine.parse_layer(form, cut, payload), source, target)

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from p2uformat.errors import InvalidArgument
 from p2uformat.floats import FORMATS
-from p2uformat.quant.affine import Affine
 from p2uformat.quant.binary64 import source_values
 from p2uformat.quant.fit import TensorFit, rebuild
+from p2uformat.quant.levels import Levels
 from p2uformat.quant.minifloat import Minifloat
 from p2uformat.quant.quantizer import Quantizer, describe, parse_quantizer
 from p2uformat.quant.rounding import format_of
@@ -30,14 +30,14 @@ class PackedArray:
 
     Parameters
     ----------
-    quantizer : Affine or Minifloat
-        How.
+    quantizer : Affine, Minifloat or Levels
+        How; levels with the table that was fitted.
     dtype : str
         Safetensors name of the dtype it had, such as ``F32``.
     shape : tuple of int
         Its shape.
     data : bytes
-        Scales, zero points and codes, as a layer holds them (SPEC.md, 19).
+        Scales or norms, zero points and codes, as a layer holds them (SPEC.md, 19).
     transform : Transform or None
         Of a fitted minifloat: what its values are scaled and moved by.
     """
@@ -66,7 +66,7 @@ def quantize(array: ArrayLike, quantizer: Quantizer | str) -> PackedArray:
     ----------
     array : array_like
         Floats of any shape; fp32, fp64, fp16, or bfloat16 and float8 of ml_dtypes.
-    quantizer : Affine, Minifloat or str
+    quantizer : Affine, Minifloat, Levels or str
         How, or its name as `parse_quantizer` takes it.
 
     Returns
@@ -77,8 +77,9 @@ def quantize(array: ArrayLike, quantizer: Quantizer | str) -> PackedArray:
     Raises
     ------
     InvalidArgument
-        If it does not hold floats; or if one is not finite, which `Affine` cannot hold, nor a
-        `Minifloat` whose specials are ``finite``; or if it has no such axis.
+        If it does not hold floats; or if one is not finite, which `Affine` and `Levels` cannot
+        hold, nor a `Minifloat` whose specials are ``finite``; or if it has no such axis, or norms
+        that their dtype cannot hold.
 
     Examples
     --------
@@ -102,10 +103,16 @@ def quantize(array: ArrayLike, quantizer: Quantizer | str) -> PackedArray:
             hint="a minifloat of other specials holds NaN",
         )
     # What a format cannot hold becomes what its specials say: here that is for the caller to judge.
-    if isinstance(form, Affine) or form.fit:
-        fit.finish([replace(fit.scan(0, len(words), words), holds=True)], len(words))
+    if not isinstance(form, Minifloat) or form.fit:
+        scan = fit.scan(0, len(words), words)
+        if isinstance(form, Levels) and not scan.holds:
+            raise InvalidArgument(
+                f"norms that {form.scale} cannot hold", hint="choose a dtype of more range for them"
+            )
+        fit.finish([replace(scan, holds=True)], len(words))
     coded = fit.encode(0, len(words), words)
-    return PackedArray(form, fmt.name, given.shape, b"".join(coded.sections), fit.transform)
+    packed = b"".join(coded.sections)
+    return PackedArray(fit.quantizer, fmt.name, given.shape, packed, fit.transform)
 
 
 def _holds_specials(form: Quantizer) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from p2uformat.digest import to_text
 from p2uformat.errors import NotFound
-from p2uformat.store.keys import REFS, PackId, ref_of
+from p2uformat.store.keys import REFS, PackId, check_name, ref_of
 from p2uformat.store.lookup import find_record
 from p2uformat.store.objects import Objects
 from p2uformat.store.records import Record
@@ -95,10 +95,14 @@ class VersionInfo:
         return asdict(self)
 
 
-def list_names(objects: Objects) -> list[NameInfo]:
-    """Return all names of a store; of each only its current version is read."""
+def list_names(objects: Objects, below: str | None = None) -> list[NameInfo]:
+    """Return all names of a store, or below one; of each only its current version is read."""
     last: dict[str, int] = {}
-    for stat in objects.scan(REFS):
+    prefix = REFS
+    if below is not None:
+        check_name(below)
+        prefix += f"{below}/"
+    for stat in objects.scan(prefix):
         found = ref_of(stat.key)
         if found is not None:
             last[found[0]] = max(found[1], last.get(found[0], 0))

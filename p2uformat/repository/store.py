@@ -101,16 +101,23 @@ class Store:
         """
         return f"{self._place}#{name}"
 
-    def names(self) -> list[NameInfo]:
+    def names(self, below: str | None = None) -> list[NameInfo]:
         """Return all names with their current versions.
+
+        Parameters
+        ----------
+        below : str, optional
+            Only names that have this one and a ``/`` in front, or it itself.
 
         Raises
         ------
         NotFound
             If the place is no store.
+        InvalidArgument
+            If `below` is no name.
         """
         check_marker(self._objects)
-        return list_names(self._objects)
+        return list_names(self._objects, below)
 
     def refs(self, name: str) -> list[VersionInfo]:
         """Return the versions of a name, the oldest first.

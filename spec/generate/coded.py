@@ -63,7 +63,7 @@ class Coded:
 
     def __init__(self, dtype: str, shape: Sequence[int], words: list[int], codes: Codes) -> None:
         self.dtype, self.shape, self.words, self.codes = DTYPES[dtype], shape, words, codes
-        self.near = self.affine() if codes.kind == "affine" else self.minifloat()
+        self.near: list[int] = getattr(self, codes.kind)()
 
     def word(self, negative: bool, value: Fraction | str, fraction: int = 0) -> int:  # noqa: FBT001
         """Return the word of a number cut to F, of infinity, or of NaN with a fraction."""
@@ -145,6 +145,38 @@ class Coded:
             value, negative = abs(signed), signed < 0
         return self.word(negative, value)
 
+    def levels(self) -> list[int]:
+        """19.5."""
+        table, _, bucket, _, scales, _ = self.codes.form
+        kind, single, made = DTYPES[scales], DTYPES["F32"], []
+        words = [int.from_bytes(table[at : at + 4], "little") for at in range(0, len(table), 4)]
+        for place, code in enumerate(self.codes.codes):
+            level = single.magnitude(words[code])
+            value = binary64(kind.magnitude(self.codes.scales[place // bucket]) * level)
+            made.append(self.word(words[code] >= single.sign, value))
+        return made
+
+    def runs(self) -> bytes:
+        """Return the codes of 19.5, packed."""
+        table, single = self.codes.form[0], DTYPES["F32"]
+        words = [int.from_bytes(table[at : at + 4], "little") for at in range(0, len(table), 4)]
+        sizes = [single.magnitude(word) for word in words]
+        rest = sizes.index(min(sizes))
+        others = [code for code in range(len(words)) if code != rest]
+        short = max(1, 240 // len(others))
+        made, run = bytearray(), 0
+        for code in [*self.codes.codes, others[0]]:
+            if code == rest:
+                run += 1
+                continue
+            for power in reversed(range(min(16, 256 - short * len(others)))):
+                while run >= short << power:
+                    made.append(short * len(others) + power)
+                    run -= short << power
+            made.append(run * len(others) + others.index(code))
+            run = 0
+        return bytes(made)
+
     def layers(self, *, lossy: bool) -> list[bytes]:
         """Return the payloads."""
         codes = self.codes
@@ -153,6 +185,10 @@ class Coded:
             payload = b"".join(w.to_bytes(DTYPES[scales].size, "little") for w in codes.scales)
             payload += b"" if symmetric else bit_string([(zero, bits) for zero in codes.zeros])
             payload += bit_string([(code, bits) for code in codes.codes])
+        elif codes.kind == "levels":
+            scales = codes.form[4]
+            payload = b"".join(w.to_bytes(DTYPES[scales].size, "little") for w in codes.scales)
+            payload += self.runs()
         else:
             width = sum(codes.form[:3])
             payload = bit_string([(code, width) for code in codes.codes])

@@ -27,6 +27,7 @@ FAULTS = (
     "versions",
     "invalid_versions",
     "quantizers",
+    "levels",
 )
 EXIT = {None: 0, "not-an-artifact": 5, "unsupported-format": 5, "incomplete": 6}
 EXIT |= {"parent-required": 6}

@@ -13,13 +13,15 @@ from p2u_layers import FLOATS, MAX_BLOCK_ELEMENTS, TWO, Cursor, need, source_val
 
 UINT, SIGNED = range(1 << 64), range(-1 << 63, 1 << 64)
 FIGURES = ((range(1 << 32), SIGNED),) * 3
-# 19.1, 19.2 Parameters, and 19.4 the policy, as `conform` reads them
+# 19.1, 19.2, 19.5 Parameters, and 19.4 the policy, as `conform` reads them
 FORMS: dict[str, tuple[Any, ...]] = {"affine": (range(2, 9), range(2), str, UINT, str, FIGURES)}
 FORMS["minifloat"] = (range(2), range(1, 12), range(33), SIGNED, str, object, FIGURES)
+FORMS["levels"] = (bytes, str, range(1, MAX_BLOCK_ELEMENTS + 1), str, str, object, FIGURES)
 POLICY: dict[str, Any] = {"generator": str, "only": [str], "skip": [str]}
 POLICY |= {"client": UINT, "round": UINT, "seed": UINT}
 POLICY |= {"keep": range(1000001), "matrices": range(2)}
 CUTS = {"tensor": range(1), "channel": range(64), "group": range(1, MAX_BLOCK_ELEMENTS + 1)}
+SCALES = ("F64", "F32", "F16", "BF16")
 Dtype = tuple[int, int, int, int]
 
 
@@ -30,7 +32,16 @@ def check(kind: str, dtype: str, rank: int, form: list[Any]) -> None:
         _, _, cut, size, scales, figures = form
         need(cut in CUTS and size in CUTS[cut], "cut of scales")
         need(cut != "channel" or size < rank, "an axis that is not there")
-        need(scales in ("F64", "F32", "F16", "BF16"), "dtype of scales")
+        need(scales in SCALES, "dtype of scales")
+    elif kind == "levels":
+        table, _, _, norm, scales, rounding, figures = form
+        levels = entries(table)
+        need(norm in ("l2", "max") and scales in SCALES, "norm, or dtype of norms")
+        if rounding is not None:
+            need(isinstance(rounding, list) and len(rounding) == 4, "rounding")
+            need(rounding[0] == "blake3", "generator")
+            need(all(isinstance(n, int) and n in UINT for n in rounding[1:]), "what is drawn from")
+            need((levels[0], levels[-1]) == (-1.0, 1.0), "a table that ends inside")
     else:
         sign, exponent, mantissa, bias, specials, transform, figures = form
         need(sign + exponent + mantissa <= 32, "a code of more than 32 bits")
@@ -127,11 +138,51 @@ def minifloat(record: Any, count: int, layer: bytes) -> list[int]:
     return made
 
 
+def entries(table: bytes) -> list[float]:
+    """Return the levels of a table (19.5)."""
+    need(len(table) % 4 == 0 and 2 <= len(table) // 4 <= 256, "length of a table")
+    found = [level for (level,) in struct.iter_unpack("<f", table)]
+    rising = all(a < b for a, b in zip(found, found[1:], strict=False))
+    need(rising and all(-1 <= level <= 1 for level in found), "a table that does not ascend")
+    need(all(level or math.copysign(1, level) > 0 for level in found), "a level of -0")
+    return found
+
+
+def levels(record: Any, count: int, layer: bytes) -> list[int]:
+    """19.5."""
+    table, bucket, scales = entries(record.form[0]), record.form[2], record.form[4]
+    dtype, kind, cursor = FLOATS[record.dtype], FLOATS[scales], Cursor(layer, "levels layer")
+    words = [int.from_bytes(cursor.take(kind[0]), "little") for _ in range(-(-count // bucket))]
+    need(all(word <= kind[3] for word in words), "a norm that is negative or not finite")
+    norms = [float(source_value(kind, word)) for word in words]
+    rest = min(range(len(table)), key=lambda c: (abs(table[c]), c))
+    others = [c for c in range(len(table)) if c != rest]
+    short = max(1, 240 // len(others))
+    symbols = short * len(others)
+    longest = min(16, 256 - symbols) - 1
+    codes, before = list[int](), 99
+    for byte in cursor.take(len(layer) - cursor.at):
+        power = byte - symbols
+        if power < 0:
+            codes += byte // len(others) * [rest] + [others[byte % len(others)]]
+        else:
+            need(power <= longest, "a byte that stands for nothing")
+            need(power < before or power == before == longest, "a long run in another way")
+            need(len(codes) + (short << power) <= count, "too many codes")
+            codes += (short << power) * [rest]
+        before = power if power >= 0 else 99
+        need(len(codes) <= count + 1, "too many codes")
+    need(len(codes) == count + 1 and codes[-1] == others[0] and before == 99, "end of codes")
+    return [nearest(dtype, norms[i // bucket] * table[c]) for i, c in enumerate(codes[:-1])]
+
+
 def rebuild_codes(record: Any, start: int, count: int, layers: list[bytes]) -> bytes:
     """Return the bytes of a block from its codes and, if it is there, its exact layer."""
     size = record.unit
     if record.quantizer == "affine":
         words = affine(record, start, count, layers[0])
+    elif record.quantizer == "levels":
+        words = levels(record, count, layers[0])
     else:
         words = minifloat(record, count, layers[0])
     if len(layers) > 1:  # 19.3

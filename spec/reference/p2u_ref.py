@@ -59,7 +59,7 @@ ROOT = {"ext": dict, "features": [str], "version": UINT}
 CONTENT_ROOT = ROOT | {"kind": str, "pages": [(UINT, str, UINT, UINT, 32)]}
 CONTENT_ROOT |= {"tiers": [(str, object)], "totals": (UINT, UINT, UINT)}
 ENCODING_ROOT, FEATURES = ROOT | {"content": 32, "pages": [object]}, {"difference": "parent"}
-CONTENT_FEATURES = {"lossy": "", "quantizers": "policy"}
+CONTENT_FEATURES = {"levels": "", "lossy": "", "quantizers": "policy"}
 TENSOR = (range(2), str, UINT, str, [UINT], str, list, bytes, [bytes], dict)
 FILE = (range(2), str, UINT, str, UINT, 32, (UINT, UINT), bytes, dict)
 OPAQUE, FIGURE = (UINT, UINT), (range(1 << 32), SIGNED)
@@ -132,7 +132,8 @@ class Record:
         limit(len(self.shape), MAX_RANK, "rank")
         self.elements = math.prod(self.shape)
         limit(self.elements, MAX_ELEMENTS, "elements")
-        known = kind in ("bitplane", "opaque") or (self.coded and "quantizers" in features)
+        needed = "levels" if kind == "levels" else "quantizers"
+        known = kind in ("bitplane", "opaque") or (self.coded and needed in features)
         need(known, f"quantizer {kind!r}", "unsupported-format")
         conform(more, FORMS.get(kind, BITPLANE if self.bitplane else OPAQUE), "parameters")
         line = self.shape[-1] if len(self.shape) > 1 else self.elements
@@ -187,7 +188,8 @@ class Artifact:
         need(len(data) >= manifest, "shorter than the manifest", "incomplete")
         root = self.root(size, data[16:48], CONTENT_ROOT, CONTENT_FEATURES)
         self.features, lossy = root["features"], "lossy" in root["features"]
-        need(not lossy or "quantizers" in self.features, "lossy, without quantizers")
+        alone = {"levels", "lossy"} & {*self.features} and "quantizers" not in self.features
+        need(not alone, "lossy, or levels, without quantizers")
         policy = root.get("policy")
         if policy is not None:  # 19.4
             keys = conform(policy, dict, "policy").keys()

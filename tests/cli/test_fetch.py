@@ -234,3 +234,18 @@ def test_wrong_options(p2u, tmp_path):
 def test_local_file_urls(p2u, packed, tmp_path):
     assert p2u("fetch", f"file://{packed}", tmp_path / "a.p2u", "--tier", "q4").code == 0
     assert p2u("verify", f"file://{packed}").code == 0
+
+
+def test_tiers_of_tensors(p2u, server, packed, tmp_path):
+    source = server.url_of("m.p2u")
+    with p2uformat.open(packed) as artifact:
+        names = [name for name in artifact if artifact.info(name).quantizer == "bitplane"]
+    patterns = [f"{names[0]}=q4", f"{names[1]}=q8"]
+    options = [word for text in patterns for word in ("--tensors", text)]
+    assert p2u("fetch", source, "a.p2u", *options, cwd=tmp_path).code == 0
+    with p2uformat.open(tmp_path / "a.p2u") as mine:
+        mine.get(names[1], tier="q8")
+        assert mine.tier_for(names[1]) == "q8"
+    mixed = p2u("fetch", source, "a.p2u", *options, "--tensors", "*", cwd=tmp_path)
+    assert mixed.code != 0
+    assert "with a tier and without" in mixed.err

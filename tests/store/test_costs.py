@@ -85,10 +85,7 @@ def test_one_tensor_of_a_hundred(counted):
     with p2uformat.open(f"{place}#m", **given) as artifact:
         assert same(artifact, newer)
         container = artifact._contents.container
-        info = artifact.tensor("w050") if hasattr(artifact, "tensor") else None
-        del info
         chunks = 0
-        path = len(container.file.read(0, container.header.manifest_length))
         path = container.header.content_length + container.header.encoding_length
         for page in container.pages:
             for number, record in enumerate(page.content.records):

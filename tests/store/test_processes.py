@@ -154,11 +154,20 @@ def test_one_writer_where_conditions_are_ignored(rclone, packed):
     store.push(packed, "m")
     other = pin_key(new_id(), 0)
     store._objects.create(other, Pin(lease_module.LEASE_SECONDS).encode())
-    with pytest.raises(SeveralWriters, match="ignores conditions"):
-        store.push(packed, "other")
+    for write in (
+        lambda: store.push(packed, "other"),
+        lambda: store.remove("m"),
+        lambda: store.gc(keep=1, grace=0, delete=True),
+    ):
+        with pytest.raises(SeveralWriters, match="ignores conditions"):
+            write()
+    assert store.gc(grace=0).versions == 1  # a look writes nothing
     assert [one.name for one in store.names()] == ["m"]
     store._objects.delete([other])
     assert store.push(packed, "other").version == 1
+    store.remove("m")
+    assert store.gc(grace=0, delete=True).versions == 1
+    assert not store._objects.scan("pins/")
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="where Linux says so")

@@ -295,3 +295,83 @@ def test_a_store_of_another_format(place, packed, store, tmp_path, marker, error
         with pytest.raises(error):
             use()
     assert sorted(tmp_path.rglob("*")) == before
+
+
+QUANTIZERS = {
+    "affine": {"quantizer": p2uformat.Affine(bits=4, group=32)},
+    "minifloat": {"quantizer": p2uformat.Minifloat(exponent=3, mantissa=7), "lossy": True},
+    "ladder": {"tiers": "q4,q8,exact"},
+    "tiers": {"tiers": "q3,q4,q8,exact"},
+}
+
+
+@pytest.mark.parametrize("first", QUANTIZERS)
+@pytest.mark.parametrize("second", QUANTIZERS)
+def test_any_quantizer_after_any_other(place, model, store, tmp_path, first, second):
+    """Each version is read back as the file that the same options make of it is."""
+    for seq, kind in enumerate((first, second), 1):
+        options = QUANTIZERS[kind]
+        assert p2uformat.pack(model, f"{place}#m", **options).root
+        path = tmp_path / f"{kind}{seq}.p2u"
+        p2uformat.pack(model, path, **options)
+        with p2uformat.open(path) as file, store.open(f"m@{seq}") as stored:
+            assert stored.tiers == file.tiers
+            assert same(stored, {name: file.get(name) for name in file})
+            for tier in file.tiers:
+                for name in model:
+                    lower = file.get(name, tier=tier)
+                    assert (stored.get(name, tier=tier) == lower).all()
+    assert store.verify().ok
+
+
+@pytest.mark.parametrize(
+    ("options", "least", "most"),
+    [
+        ({"tiers": "q3,q8,exact"}, 2.5, 3),
+        ({"base_bits": 3.5}, 3, 3.5),
+        ({"base_bits": 4.5}, 4, 4.5),
+    ],
+)
+def test_the_current_version_does_not_decide_over_the_base(place, model, options, least, most):
+    p2uformat.pack(model, f"{place}#m", tiers="q4,q8,exact")
+    made = p2uformat.pack(model, f"{place}#m", **options)
+    assert least < made.tiers[0].bits_per_weight <= most
+
+
+def test_versions_of_one_budget_share(place, model):
+    for factor in (1, 1.0001, 1.0002):
+        changed = {name: (value * factor).astype(value.dtype) for name, value in model.items()}
+        made = p2uformat.pack(changed, f"{place}#m", base_bits=3.5)
+        assert (made.parent is None) == (factor == 1)
+
+
+@pytest.mark.parametrize("kind", QUANTIZERS)
+def test_a_file_of_any_quantizer_is_pushed_and_fetched(place, model, store, tmp_path, kind):
+    path = tmp_path / "m.p2u"
+    p2uformat.pack(model, path, **QUANTIZERS[kind])
+    assert p2uformat.push(path, f"{place}#m").version == 1
+    p2uformat.fetch(f"{place}#m", tmp_path / "back.p2u")
+    assert (tmp_path / "back.p2u").read_bytes() == path.read_bytes()
+    assert p2uformat.verify(f"{place}#m", deep=True).ok
+
+
+def test_what_is_no_source_makes_no_store(place, tmp_path):
+    (tmp_path / "m.safetensors").write_bytes(b"junk")
+    for source in ("missing.safetensors", "m.safetensors"):
+        with pytest.raises(P2UError):
+            p2uformat.pack(tmp_path / source, f"{place}#m")
+        with pytest.raises(P2UError):
+            p2uformat.push(tmp_path / source, f"{place}#m")
+    assert not (tmp_path / "store").exists()
+
+
+def test_names_below_a_name(anywhere, packed):
+    place, how = anywhere
+    store = p2uformat.Store(place, storage_options=how)
+    for name in ("a", "a/b", "a/b/c", "ab/c", "z"):
+        store.push(packed, name)
+    assert [info.name for info in store.names("a")] == ["a", "a/b", "a/b/c"]
+    assert [info.name for info in store.names("a/b")] == ["a/b", "a/b/c"]
+    assert store.names("nothing") == []
+    with pytest.raises(InvalidArgument):
+        store.names("../a")
