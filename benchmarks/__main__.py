@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 
-import p2uformat
 from benchmarks import (
     accuracy,
     errors,
@@ -28,10 +25,10 @@ from benchmarks import (
     sources,
     speed,
     stores,
-    timing,
     versioncopies,
     versions,
 )
+from benchmarks.environment import environment_of
 
 HERE = Path(__file__).resolve().parent
 SECTIONS = (
@@ -51,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         measured = list(_measure(options, Path(held)))
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
-    environment = _environment()
+    environment = environment_of(PACKAGES)
     if len(measured) < len(SECTIONS) and (before := report.known_environment(folder)):
         here = {} if before == environment else environment
         measured = [replace(section, environment=here) for section in measured]
@@ -131,34 +128,6 @@ def _timed(name: str, call: Callable[[], report.Section]) -> report.Section:
     section = call()
     print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
     return section
-
-
-def _environment() -> dict[str, str]:
-    versions = {name: _version(name) for name in PACKAGES}
-    return {
-        "p2uformat": p2uformat.__version__,
-        "kernels": p2uformat.kernels_in_use(),
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": str(timing.cores()),
-    } | {name: version for name, version in versions.items() if version}
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or "unknown"
 
 
 def _preface(drawn: list[str], environment: dict[str, str]) -> str:

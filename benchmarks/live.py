@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from statistics import mean
 from typing import Any
 
@@ -15,61 +16,91 @@ from benchmarks.report import Cell, Check, Section, Table
 from p2uformat import Policy
 from p2uformat.torch import EachParameter, compressed
 
-__all__ = ["peak", "run", "score"]
+__all__ = ["FORM", "KEPT", "Trained", "left", "peak", "run", "score"]
 
 FORM = "S1E3M7"
 KEPT = 0.1
 SEEDS = 3
 _MOMENTUM = 0.9
+_SCORED = 200  # rows of a test at once
 
 
-class _Trained:
-    """A model with its optimizer."""
+class Trained:
+    """A model with its optimizer, SGD with momentum.
 
-    def __init__(self, job: Job, *, live: bool, seed: int = 0) -> None:
+    Parameters
+    ----------
+    job
+        What to train.
+    form
+        Of the parameters; None for ordinary ones.
+    seed
+        Of the first values, of what is kept exact, and of the order of what it sees.
+    fit
+        Whether each compressed parameter has a scale and an offset.
+    """
+
+    def __init__(
+        self, job: Job, *, form: str | None = None, seed: int = 0, fit: bool = True
+    ) -> None:
         torch.manual_seed(seed)
         self.net = job.make()
         self.dense = sum(parameter.nbytes for parameter in self.net.parameters())
         self.bytes = self.dense
-        if live:
-            self.bytes = compressed(self.net, Policy(keep=KEPT, seed=seed), form=FORM).bytes
+        if form is not None:
+            policy = Policy(keep=KEPT, seed=seed)
+            self.bytes = compressed(self.net, policy, form=form, fit=fit).bytes
         options: dict[str, Any] = {"lr": job.rate, "momentum": _MOMENTUM}
         self.optimizer: torch.optim.Optimizer = (
-            EachParameter(self.net.parameters(), torch.optim.SGD, in_backward=True, **options)
-            if live
-            else torch.optim.SGD(self.net.parameters(), **options)
+            torch.optim.SGD(self.net.parameters(), **options)
+            if form is None
+            else EachParameter(self.net.parameters(), torch.optim.SGD, in_backward=True, **options)
         )
 
     def step(self, value: torch.Tensor, kind: torch.Tensor) -> None:
+        """Train on a batch."""
         self.optimizer.zero_grad()
         functional.cross_entropy(self.net(value), kind).backward()
         self.optimizer.step()
 
+    def learn(self, job: Job) -> float:
+        """Train to the end, and return how many of the test's labels are right, in percent."""
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, job.steps)
+        for value, kind in job.batches(job.steps):
+            self.step(value, kind)
+            scheduler.step()
+        self.net.eval()
+        values, kinds = (part.split(_SCORED) for part in job.test)
+        with torch.no_grad():
+            found = [self.net(value).argmax(1) for value in values]
+        right = [a == b for a, b in zip(found, kinds, strict=True)]
+        return 100 * float(torch.cat(right).float().mean())
 
-def score(job: Job, *, live: bool, seed: int) -> float:
+
+def score(job: Job, *, seed: int, form: str | None = None) -> float:
     """Train, and return how many of the test's labels are right, in percent."""
-    made = _Trained(job, live=live, seed=seed)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(made.optimizer, job.steps)
-    for value, kind in job.batches(job.steps):
-        made.step(value, kind)
-        scheduler.step()
-    with torch.no_grad():
-        right = made.net(job.test[0]).argmax(1) == job.test[1]
-    return 100 * float(right.float().mean())
+    return Trained(job, form=form, seed=seed).learn(job)
 
 
 def peak(step: Callable[[], object]) -> int:
     """Return the most bytes of tensors that a call has at once, beyond those that were there."""
+    return max(_sizes(step))
+
+
+def left(make: Callable[[], object]) -> int:
+    """Return the bytes of tensors that are there when a call has ended, of what it returns."""
+    return _sizes(make)[-1]
+
+
+def _sizes(call: Callable[[], object]) -> list[int]:
+    """Return how many bytes of tensors there are more than before, each time that changes."""
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profiler:
-        step()
+        result = call()
     events = profiler.profiler.kineto_results.events()
-    moves = [(e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]"]
-    now = most = 0
-    for _, size in sorted(moves, key=lambda move: move[0]):
-        now += size
-        most = max(most, now)
-    return most
+    del result
+    moves = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    return [0, *accumulate(size for _, size in moves)]
 
 
 def run(jobs: Sequence[Job], repeats: int) -> Section:
@@ -103,7 +134,7 @@ def _measured(job: Job, repeats: int) -> tuple[list[Cell], list[Check]]:
 
 
 def _in_turns(job: Job, repeats: int) -> tuple[list[Cell], list[Check]]:
-    plain, live = _Trained(job, live=False), _Trained(job, live=True)
+    plain, live = Trained(job), Trained(job, form=FORM)
     batch = next(job.batches(1))
     peaks = []
     for made in (plain, live):
@@ -123,6 +154,6 @@ def _in_turns(job: Job, repeats: int) -> tuple[list[Cell], list[Check]]:
     ]
     if not job.steps:
         return [*row, None, None], checks
-    scores = [mean(score(job, live=x, seed=s) for s in range(SEEDS)) for x in (False, True)]
+    scores = [mean(score(job, form=x, seed=s) for s in range(SEEDS)) for x in (None, FORM)]
     checks.append(Check(f"{job.name}: points lost, live", scores[0] - scores[1], "<=", 1, "points"))
     return [*row, *scores], checks

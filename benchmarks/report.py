@@ -62,12 +62,21 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of cells; floats are shown with four significant digits."""
+    """A table of cells; floats are shown with four significant digits.
+
+    Parameters
+    ----------
+    title, columns, rows, note
+        What it says.
+    shown
+        Whether people read it; if not, ``results.json`` has it alone, for plots.
+    """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     note: str = ""
+    shown: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,8 @@ class Section:
         What was measured.
     environment
         Where, if not where most of the report was.
+    notes
+        What has to be known about all of it.
     """
 
     key: str
@@ -89,6 +100,7 @@ class Section:
     tables: Sequence[Table] = field(default_factory=tuple)
     checks: Sequence[Check] = field(default_factory=tuple)
     environment: dict[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 def number(value: float) -> str:
@@ -156,7 +168,8 @@ def section_markdown(section: Section) -> str:
     parts = [f"## {section.title}"]
     if section.environment:
         parts.append(f"Measured apart from the rest: {facts(section.environment)}.")
-    for table in section.tables:
+    parts += section.notes
+    for table in (each for each in section.tables if each.shown):
         if table.title:
             parts.append(f"### {table.title}")
         parts.append(markdown_table(table.columns, table.rows))
@@ -175,7 +188,7 @@ def markdown(sections: Sequence[Section], preface: str) -> str:
         tally(checks),
         markdown_table(CHECK_COLUMNS, check_rows(checks)),
     ]
-    parts += [section_markdown(section) for section in sections if section.tables]
+    parts += [section_markdown(each) for each in sections if each.tables or each.notes]
     return "\n\n".join(parts) + "\n"
 
 
@@ -211,9 +224,10 @@ def known(folder: Path) -> list[Section]:
         Section(
             item["key"],
             item["title"],
-            [Table(t["title"], t["columns"], t["rows"], t.get("note", "")) for t in item["tables"]],
+            [Table(**table) for table in item["tables"]],
             [Check(**{k: v for k, v in c.items() if k != "passed"}) for c in item["checks"]],
             item.get("environment", {}),
+            item.get("notes", ()),
         )
         for item in document["sections"]
     ]
@@ -225,6 +239,7 @@ def section_json(section: Section) -> dict[str, object]:
         "key": section.key,
         "title": section.title,
         "environment": section.environment,
+        "notes": list(section.notes),
         "checks": [
             {
                 "what": check.what,
@@ -243,6 +258,7 @@ def section_json(section: Section) -> dict[str, object]:
                 "columns": list(t.columns),
                 "rows": [list(r) for r in t.rows],
                 "note": t.note,
+                "shown": t.shown,
             }
             for t in section.tables
         ],

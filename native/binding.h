@@ -13,7 +13,7 @@
 extern PyMethodDef p2u_block_methods[];
 extern PyMethodDef p2u_decode_methods[];
 extern PyMethodDef p2u_encode_methods[], p2u_difference_methods[];
-extern PyMethodDef p2u_guard_methods[];
+extern PyMethodDef p2u_guard_methods[], p2u_lanes_methods[];
 
 enum { MAX_BUFFERS = 300 };
 

@@ -51,7 +51,8 @@ static int execute(PyObject *module)
         || PyModule_AddFunctions(module, p2u_decode_methods) < 0
         || PyModule_AddFunctions(module, p2u_encode_methods) < 0
         || PyModule_AddFunctions(module, p2u_difference_methods) < 0
-        || PyModule_AddFunctions(module, p2u_guard_methods) < 0)
+        || PyModule_AddFunctions(module, p2u_guard_methods) < 0
+        || PyModule_AddFunctions(module, p2u_lanes_methods) < 0)
         return -1;
     p2u_merge_portable_start();
     p2u_level();

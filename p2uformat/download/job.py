@@ -131,7 +131,8 @@ class FetchJob:
     def plan_only(self, seeds: Seeds) -> FetchPlan:
         """Look at what is here, and return what there would be to do."""
         plan = self._plan(self._held_by_file(), seeds)
-        spans = self._spans(plan.fetched)
+        remote = self._remote
+        spans = self._spans(plan.fetched, 0 if remote is None else len(remote.first))
         parent = self._container.encoding.parent
         return FetchPlan(
             source=self._container.file.path,
@@ -156,11 +157,11 @@ class FetchJob:
             lambda chunk: seeds.can_rebuild(self._contents, chunk),
         )
 
-    def _spans(self, chunks: Sequence[StoredChunk]) -> list[Span]:
+    def _spans(self, chunks: Sequence[StoredChunk], near: int = 0) -> list[Span]:
         remote = self._remote
         if remote is None:
             return []
-        return spans_of(chunks, len(remote.first), min(remote.source.span_bytes, SPAN_BYTES))
+        return spans_of(chunks, near, min(remote.source.span_bytes, SPAN_BYTES))
 
     # What is here.
 
@@ -276,10 +277,11 @@ class FetchJob:
             target.write(at, views[-1], entries[part.offset])
 
         left = self._take_near(remote, chunks, sink)
-        spans = self._spans(left)
+        spans = self._spans(left)  # what came near but damaged is asked for again
         if not spans:
             return
-        transfer = Transfer(remote.source, spans, sink, self._policy)
+        near = remote.first if remote.ranges else memoryview(b"")
+        transfer = Transfer(remote.source, spans, sink, self._policy, near=near)
         transfer.state.damaged = self._state.damaged
         self._state = transfer.state
         run(self._work(transfer, remote, left), self._report)

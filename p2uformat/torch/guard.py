@@ -98,6 +98,7 @@ class Guard:
         try:
             yield
         finally:
+            self._forget_above(mark)
             self._leave(mark)
 
     def held_here(self) -> bool:
@@ -132,6 +133,14 @@ class Guard:
             with self._changed:
                 self._inside.pop(me, None)
                 self._changed.notify_all()
+
+    def _forget_above(self, what: object) -> None:
+        """Drop passes that ended unseen, since their hooks were removed meanwhile."""
+        mine = self._inside.get(threading.current_thread())
+        if mine is not None:
+            number = next((n for n, held in enumerate(mine.stack) if held is what), None)
+            if number is not None:
+                del mine.stack[number + 1 :]
 
     # Swaps.
 

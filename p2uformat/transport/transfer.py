@@ -30,6 +30,7 @@ _GAIN_BYTES: Final = 1 << 14  # what a try must at least bring to count as progr
 _REVIEW_SECONDS: Final = 1.0
 _GAIN: Final = 1.05
 _MISMATCHES: Final = 3
+_NOTHING: Final = memoryview(b"")
 
 
 @dataclass(slots=True)
@@ -132,6 +133,9 @@ class Transfer:
         How patient and greedy to be.
     admit : callable, optional
         Awaited before a span is asked for: whoever has no room for it waits there.
+    near : memoryview
+        Bytes at the object's start that are here already: of a piece that begins in them, only the
+        rest is asked for, unless both together have another digest.
     """
 
     def __init__(
@@ -141,8 +145,10 @@ class Transfer:
         sink: Sink,
         policy: Policy,
         admit: Callable[[Span], Awaitable[None]] | None = None,
+        near: memoryview = _NOTHING,
     ) -> None:
         self._source = source
+        self._near = near
         self._spans = deque(spans)
         self._sink = sink
         self._policy = policy
@@ -222,6 +228,8 @@ class Transfer:
         if self._admit is not None:
             await self._admit(span)
         part = _Part(span.pieces)
+        if part.start < len(self._near) < span.pieces[0].stop:
+            self.state.underway += part.take(self._near[part.start :])
         attempts = Attempts(self._source.name, self._policy)
         try:
             while part.pieces:

@@ -324,3 +324,35 @@ def test_links_are_followed_and_not_made(served, whole, tmp_path):
     p2uformat.fetch(url(served), tmp_path / "link.p2u")
     assert (tmp_path / "link.p2u").is_symlink()
     assert real.read_bytes() == whole.read_bytes()
+
+
+def test_what_came_with_the_manifest_is_not_fetched_again(served, whole, tmp_path):
+    """The first chunk sticks out of the first answer: only its rest is asked for."""
+    with p2uformat.open(whole) as artifact:
+        manifest = artifact.summary.manifest_bytes
+    result = p2uformat.fetch(url(served), tmp_path / "a.p2u", tier="q4")
+    assert result.received == served.bytes_sent == manifest + payload(whole, "q4")
+
+
+@pytest.mark.parametrize("rows", [64, 4096])
+def test_damage_in_the_first_answer_is_found(rows, tmp_path):
+    values = np.random.default_rng(1).standard_normal((rows, 64), np.float32)
+    summary = p2uformat.pack({"w": values}, tmp_path / "m.p2u")
+    data = bytearray((tmp_path / "m.p2u").read_bytes())
+    data[summary.manifest_bytes + 50] ^= 1
+    server, mismatch = FaultServer({"m.p2u": bytes(data)}), p2uformat.DigestMismatch
+    with server, pytest.raises(mismatch) as caught:
+        p2uformat.fetch(url(server), tmp_path / "a.p2u")
+    assert (caught.value.tensor, caught.value.tier) == ("w", "q4")
+
+
+@pytest.mark.parametrize("rows", [64, 4096])
+def test_a_first_answer_that_was_spoilt_underway_is_asked_for_again(rows, tmp_path):
+    values = np.random.default_rng(1).standard_normal((rows, 64), np.float32)
+    summary = p2uformat.pack({"w": values}, tmp_path / "m.p2u")
+    data = (tmp_path / "m.p2u").read_bytes()
+    script = f"flip@{summary.manifest_bytes + 50} ok"
+    with FaultServer({"m.p2u": data}, script=script) as server:
+        result = p2uformat.fetch(url(server), tmp_path / "a.p2u")
+    assert result.whole
+    assert (tmp_path / "a.p2u").read_bytes() == data

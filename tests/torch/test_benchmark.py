@@ -17,6 +17,7 @@ def test_a_peak_is_what_was_there_at_once():
         return torch.empty(1 << 17)
 
     assert 4 << 18 <= live.peak(step) < 4.1 * (1 << 18)
+    assert live.left(step) == 4 << 17
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

@@ -522,3 +522,52 @@ def test_a_compressed_model_learns_as_well(one_thread):
     assert plain > 0.95
     assert live > plain - 0.01
     assert done.bytes < 0.45 * done.dense_bytes
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.name}-{form.specials}")
+@pytest.mark.parametrize("fit", [True, False])
+@pytest.mark.parametrize("count", [3, 1000, 70_001])
+def test_compiled_kernels_give_what_operations_of_pytorch_give(form, fit, count):
+    before = p2uformat.kernels_in_use()
+    draw = torch.Generator().manual_seed(count)
+    value = torch.randn(count, generator=draw) * torch.exp2(torch.randn(count, generator=draw) * 4)
+    found = []
+    try:
+        for kernels in ("numpy", p2uformat.available_kernels()[-1]):
+            p2uformat.use_kernels(kernels)
+            packed = Packed(form, value, fit=fit)
+            first = packed.expand()
+            packed.store(first * 1.01)
+            found.append((packed.codes, packed.affine, first, packed.expand()))
+    finally:
+        p2uformat.use_kernels(before)
+    for ours, theirs in zip(*found, strict=True):
+        assert ours.dtype == theirs.dtype
+        assert torch.equal(ours, theirs)
+
+
+def test_without_the_fit_values_are_those_of_the_format():
+    value = torch.tensor([0.3, -0.0004, 1.003, 1e9, -1e9, 0.0])
+    packed = Packed(format_of("S1E5M10"), value, fit=False)
+    expected = value.clamp(-65504, 65504).half().float()
+    assert torch.equal(packed.expand(), expected)
+    assert packed.affine.tolist() == [1.0, 0.0]
+    packed.store(2 * value)
+    assert torch.equal(packed.expand(), (2 * value).clamp(-65504, 65504).half().float())
+    with pytest.raises(p2uformat.InvalidArgument, match="not finite"):
+        Packed(format_of("S1E5M10"), torch.tensor([torch.nan]), fit=False)
+    assert Packed(format_of("S1E5M10"), torch.empty(0, 2), fit=False).expand().shape == (0, 2)
+
+
+def test_a_module_can_do_without_the_fit():
+    net = nn.Linear(64, 64)
+    weight = net.weight.detach().clone()
+    done = compressed(net, ALL, form="S1E5M10", fit=False)
+    assert done.names == ("weight",)
+    assert torch.equal(net.weight, weight.half().float())
+    copied = copy.deepcopy(net)
+    optimizer = EachParameter(copied.parameters(), torch.optim.SGD, lr=0.1)
+    copied(torch.ones(64)).sum().backward()
+    optimizer.step()
+    assert torch.equal(copied.weight, copied.weight.half().float())
+    assert not torch.equal(copied.weight, net.weight)

@@ -196,6 +196,25 @@ def test_a_pass_that_waits_for_one_on_another_thread_is_no_deadlock(packed, word
     assert tier_of(found[0], answers) == "q4"
 
 
+def test_a_stream_that_ends_during_a_held_pass_leaves_nobody_inside(packed, words):
+    """Its hooks go at the end: those after a pass that runs then are not called any more."""
+    inside = threading.Event()
+    net = made(1)
+
+    def linger(*_):
+        inside.set()
+        handle._thread.join(10)
+
+    # Its pass ends only once the stream has ended.
+    net.body.register_forward_hook(linger)
+    callback = lambda *_: inside.wait(10)  # noqa: E731 - the stream cannot end before that
+    with stream(net, packed, tiers=["exact"], callback=callback) as handle:
+        with handle.hold():
+            net(words)
+        assert handle.done
+        assert handle.result() == "exact"
+
+
 def test_errors_and_interrupts_in_a_pass_do_not_keep_swaps_out(packed, words):
     class Failing(nn.Module):
         error = None

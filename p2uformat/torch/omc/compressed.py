@@ -65,6 +65,7 @@ def compressed(
     policy: p2uformat.Policy | None = None,
     *,
     form: str | p2uformat.Minifloat = "S1E3M7",
+    fit: bool = True,
 ) -> Compressed:
     """Let parameters of a module live compressed, in place.
 
@@ -79,8 +80,11 @@ def compressed(
     policy : Policy, optional
         Which parameters are compressed. By default matrices, but a tenth of them that is kept.
     form : str or Minifloat
-        Of the codes. Each parameter has a scale and an offset of its own, so that biases do not
-        matter; what is too large does not occur.
+        Of the codes.
+    fit : bool
+        Whether each parameter has a scale and an offset of its own, by least squares, so that
+        biases do not matter and what is too large does not occur. Without, values are those of the
+        format: what is too large becomes the largest, what is far below its smallest becomes zero.
 
     Returns
     -------
@@ -108,7 +112,7 @@ def compressed(
     covered = [candidate.name for candidate in all_of_them if policy.covers(candidate)]
     kept = policy.kept(all_of_them)
     names = [name for name in covered if name not in kept]
-    made = _made(module, names, format_of(form))
+    made = _made(module, names, format_of(form), fit=fit)
     for part, name, old in list(_places(module)):
         if old in made:
             part._parameters[name] = made[old]  # noqa: SLF001 - its setter looks at the old one
@@ -119,7 +123,7 @@ def compressed(
 
 
 def _made(
-    module: nn.Module, names: list[str], form: p2uformat.Minifloat
+    module: nn.Module, names: list[str], form: p2uformat.Minifloat, *, fit: bool
 ) -> dict[nn.Parameter, CompressedParameter]:
     """Return what stands for each parameter that is chosen; nothing is changed yet."""
     parameters = dict(module.named_parameters())
@@ -127,7 +131,10 @@ def _made(
     for part, _, item in _places(module):
         if item in chosen:
             _check(part, item, chosen[item])
-    return {item: CompressedParameter(Packed(form, item), item.requires_grad) for item in chosen}
+    return {
+        item: CompressedParameter(Packed(form, item, fit=fit), item.requires_grad)
+        for item in chosen
+    }
 
 
 def _places(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:

@@ -15,14 +15,16 @@ import torch
 import p2uformat
 from p2uformat import Minifloat
 from p2uformat.quant.minifloat import values_of
+from p2uformat.torch.omc.compiled import native_for
 
-__all__ = ["codes_of", "format_of", "highest", "values"]
+__all__ = ["codes_of", "format_of", "highest", "plain_values", "table_of", "values"]
 
 _F32_MANTISSA: Final = 23
 _F32_BIAS: Final = 127
 _F32_EMIN: Final = -126
 # Wider codes are computed, as a table of them would not stay in a processor's cache.
 _TABLE_BITS: Final = 16
+_SMALL_TABLE: Final = 1 << 11  # made as fast as any operation begins
 # Formats as wide as float32's are not filled to the top: scales would leave its normal numbers.
 _HIGHEST: Final = 2.0**15
 
@@ -69,6 +71,13 @@ def _table(form: Minifloat, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(values_of(form, codes)).to(device)
 
 
+def plain_values(form: Minifloat, codes: torch.Tensor) -> torch.Tensor:
+    """Return the values of finite codes, in binary64."""
+    if form.width > _TABLE_BITS:
+        return _decoded(form, codes)
+    return _table(form, codes.device).index_select(0, codes)
+
+
 def values(
     form: Minifloat,
     codes: torch.Tensor,
@@ -99,6 +108,23 @@ def values(
     return made if out is None else out.copy_(made)
 
 
+def table_of(form: Minifloat, count: int, affine: torch.Tensor) -> torch.Tensor | None:
+    """Return ``value * scale + offset`` of every code, if that is less work than of `count` codes.
+
+    Parameters
+    ----------
+    form : Minifloat
+        The format.
+    count : int
+        How many codes there are.
+    affine : torch.Tensor
+        Scale and offset, binary64.
+    """
+    if form.width > _TABLE_BITS or 1 << form.width > max(count, _SMALL_TABLE):
+        return None
+    return _placed(_table(form, affine.device), affine)
+
+
 def _placed(found: torch.Tensor, affine: torch.Tensor | None) -> torch.Tensor:
     if affine is not None:
         found = (found * affine[0]).add_(affine[1])
@@ -113,8 +139,14 @@ def codes_of(form: Minifloat, value: torch.Tensor) -> torch.Tensor:
     form : Minifloat
         Their format.
     value : torch.Tensor
-        Float32 values, one dimension, none larger than the format's largest by half a step.
+        Float32 values, one dimension, all finite. What is too large becomes the largest.
     """
+    native = native_for(value)
+    if native is not None and value.is_contiguous():
+        out = torch.empty(len(value), dtype=torch.int32)
+        sizes = _largest(form), form.mantissa, form.emin, form.width
+        native.small_codes(value.numpy(), len(value), *sizes, out.numpy())
+        return out
     magnitude = value.abs().clamp_(max=_largest(form))
     shift = _F32_MANTISSA - form.mantissa
     # The sum with 2^shift times the power of two below has no bits to keep under the last.

@@ -12,9 +12,12 @@ from typing import Final
 
 import torch
 
-__all__ = ["pack", "packed_bytes", "unpack"]
+from p2uformat.torch.omc.compiled import native_for
+
+__all__ = ["looked_up", "pack", "packed_bytes", "unpack"]
 
 _GROUP: Final = 8  # elements, so that every plane has whole bytes
+_TABLE_BITS: Final = 16
 
 
 def packed_bytes(count: int, bits: int) -> int:
@@ -48,6 +51,11 @@ def pack(codes: torch.Tensor, bits: int) -> torch.Tensor:
     >>> pack(torch.tensor([5, 0, 0, 0, 0, 0, 0, 7], dtype=torch.int32), 3)
     tensor([  2, 192, 129], dtype=torch.uint8)
     """
+    native = native_for(codes)
+    if native is not None:
+        out = torch.empty(packed_bytes(len(codes), bits), dtype=torch.uint8)
+        native.lanes_pack(codes.numpy(), bits, len(codes), out.numpy())
+        return out
     lacking = -len(codes) % _GROUP
     if lacking:
         codes = torch.cat([codes, codes.new_zeros(lacking)])
@@ -68,6 +76,12 @@ def unpack(packed: torch.Tensor, count: int, bits: int) -> torch.Tensor:
     >>> unpack(torch.tensor([2, 192, 129], dtype=torch.uint8), 8, 3)
     tensor([5, 0, 0, 0, 0, 0, 0, 7], dtype=torch.int32)
     """
+    native = native_for(packed)
+    if native is not None:
+        out = torch.empty(count, dtype=torch.int32)
+        whole = -(-max(count, 1) // _GROUP) * _GROUP
+        native.lanes_words(packed.numpy(), bits, whole, None, count, out.numpy())
+        return out
     high: torch.Tensor | None = None
     low: torch.Tensor | None = None
     begin, lows, padded = 0, bits % 8, -(-count // _GROUP) * _GROUP
@@ -85,6 +99,43 @@ def unpack(packed: torch.Tensor, count: int, bits: int) -> torch.Tensor:
     if low is not None:
         high.bitwise_left_shift_(lows).bitwise_or_(low)
     return high[:count]
+
+
+def looked_up(
+    packed: torch.Tensor, bits: int, block: int, table: torch.Tensor, out: torch.Tensor
+) -> bool:
+    """Write what a table has for each code, if there is a compiled kernel for that.
+
+    Parameters
+    ----------
+    packed : torch.Tensor
+        Blocks of codes, each packed by `pack`.
+    bits : int
+        Width of a code.
+    block : int
+        Codes of each block but the last; a multiple of 8.
+    table : torch.Tensor
+        float32, of ``2**bits`` elements.
+    out : torch.Tensor
+        float32, one dimension; as many codes are read as it has elements.
+
+    Returns
+    -------
+    bool
+        False if nothing was written.
+
+    Examples
+    --------
+    >>> codes, out = torch.tensor([1, 0, 3], dtype=torch.int32), torch.empty(3)
+    >>> table = torch.tensor([0.0, 0.5, 1.0, 1.5])
+    >>> out.tolist() if looked_up(pack(codes, 2), 2, 8, table, out) else [0.5, 0.0, 1.5]
+    [0.5, 0.0, 1.5]
+    """
+    native = native_for(out)
+    if native is None or bits > _TABLE_BITS:
+        return False
+    native.lanes_words(packed.numpy(), bits, block, table.numpy(), len(out), out.numpy())
+    return True
 
 
 def _parts(bits: int) -> list[int]:

@@ -12,6 +12,9 @@ from p2uformat.torch.omc.packed import CompressedParameter
 
 __all__ = ["EachParameter"]
 
+# Elements of a matrix whose gradient is worth an optimizer of its own, to be gone early.
+_LEAST = 1 << 12
+
 Factory = Callable[..., torch.optim.Optimizer]
 
 
@@ -29,9 +32,9 @@ class EachParameter(torch.optim.Optimizer):
     factory : callable
         Its class, for example `torch.optim.SGD`.
     in_backward : bool
-        Whether to update each matrix during the backward pass, as soon as its gradient is there, so
-        that gradients do not live all at once either; `step` does the rest. Not for gradients that
-        are accumulated, clipped or scaled.
+        Whether to update each matrix but small ones during the backward pass, as soon as its
+        gradient is there, so that gradients do not live all at once either; `step` does the rest.
+        Not for gradients that are accumulated, clipped or scaled.
     **options
         As of the class: ``lr``, ``momentum`` and others.
 
@@ -66,8 +69,9 @@ class EachParameter(torch.optim.Optimizer):
 
     def _is_single(self, parameter: nn.Parameter) -> bool:
         """Whether a parameter has an optimizer of its own: each costs time, however small it is."""
-        compressed = isinstance(parameter, CompressedParameter)
-        return compressed or (self._in_backward and parameter.dim() > 1)
+        if isinstance(parameter, CompressedParameter):
+            return True
+        return self._in_backward and parameter.dim() > 1 and parameter.numel() >= _LEAST
 
     def _watch(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
         def arrived(_: torch.Tensor) -> None:

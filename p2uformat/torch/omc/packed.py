@@ -12,8 +12,8 @@ from torch import nn
 import p2uformat
 from p2uformat import Minifloat
 from p2uformat.torch.omc import live
-from p2uformat.torch.omc.floats import codes_of, highest, values
-from p2uformat.torch.omc.lanes import pack, packed_bytes, unpack
+from p2uformat.torch.omc.floats import codes_of, highest, plain_values, table_of, values
+from p2uformat.torch.omc.lanes import looked_up, pack, packed_bytes, unpack
 
 __all__ = ["CompressedParameter", "Packed"]
 
@@ -32,20 +32,24 @@ class Packed:
         Of the codes; one that `format_of` accepts.
     value : torch.Tensor
         What is stored, of any float dtype.
+    fit : bool
+        Whether there is a scale and an offset; without, what is too large becomes the largest.
 
     Attributes
     ----------
     codes : torch.Tensor
         uint8, packed.
     affine : torch.Tensor
-        Scale and offset, binary64: the least squares fit of Yang et al. 2022 (arXiv 2205.03494).
+        Scale and offset, binary64: the least squares fit of Yang et al. 2022 (arXiv 2205.03494);
+        1 and 0 without a fit.
     """
 
-    def __init__(self, form: Minifloat, value: torch.Tensor) -> None:
+    def __init__(self, form: Minifloat, value: torch.Tensor, *, fit: bool = True) -> None:
         self.form = form
+        self.fit = fit
         self.shape = value.shape
         self.dtype = value.dtype
-        self.codes, self.affine = _quantized(form, value, None)
+        self.codes, self.affine = self._quantized(value, None)
 
     @property
     def nbytes(self) -> int:
@@ -61,6 +65,10 @@ class Packed:
         """Return the values."""
         out = torch.empty(self.shape, dtype=torch.float32, device=self.codes.device)
         flat = out.view(-1)
+        table = table_of(self.form, len(flat), self.affine)
+        width = self.form.width
+        if table is not None and looked_up(self.codes, width, _BLOCK, table, flat):
+            return out.to(self.dtype)
         for begin, packed in zip(_begins(len(flat)), self._blocks(self.codes), strict=True):
             part = flat[begin : begin + _BLOCK]
             values(self.form, unpack(packed, len(part), self.form.width), self.affine, out=part)
@@ -80,10 +88,18 @@ class Packed:
         InvalidArgument
             If one is not finite.
         """
-        codes, affine = _quantized(self.form, value, self.affine)
+        codes, affine = self._quantized(value, self.affine)
         # By copies, so that whoever watches these can keep them from happening.
         self.codes.copy_(codes)
         self.affine.copy_(affine)
+
+    def _quantized(
+        self, value: torch.Tensor, affine: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        made: tuple[torch.Tensor, torch.Tensor] = (
+            _fitted(self.form, value, affine) if self.fit else _rounded(self.form, value)
+        )
+        return made
 
     def moved(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
         """Follow the module to another device or dtype."""
@@ -93,7 +109,19 @@ class Packed:
 
 
 @torch.no_grad()
-def _quantized(
+def _rounded(form: Minifloat, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the nearest codes as they are."""
+    flat = value.detach().to(torch.float32).reshape(-1)
+    plain = flat.new_tensor([1.0, 0.0], dtype=torch.float64)
+    if not len(flat):
+        return flat.to(torch.uint8), plain
+    _range(flat)
+    parts = flat.split(_BLOCK)
+    return torch.cat([pack(codes_of(form, part), form.width) for part in parts]), plain
+
+
+@torch.no_grad()
+def _fitted(
     form: Minifloat, value: torch.Tensor, affine: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     flat = value.detach().to(torch.float32).reshape(-1)
@@ -104,7 +132,7 @@ def _quantized(
     for begin in _begins(len(flat)):
         part = flat[begin : begin + _BLOCK]
         codes = codes_of(form, (part - before[1]).div_(before[0]))
-        fit.add(values(form, codes), part)
+        fit.add(plain_values(form, codes), part)
         packed.append(pack(codes, form.width))
     fitted = fit.scale_and_offset(before[0])
     return torch.cat(packed), flat.new_tensor(fitted, dtype=torch.float64)
@@ -114,12 +142,7 @@ def _measure(
     form: Minifloat, flat: torch.Tensor, affine: torch.Tensor | None
 ) -> tuple[float, float]:
     """Return the scale and offset by which values are brought into the format's range."""
-    low, high = torch.stack(flat.aminmax()).tolist()
-    if not math.isfinite(low) or not math.isfinite(high):
-        raise p2uformat.InvalidArgument(
-            "a tensor to compress has values that are not finite",
-            hint="if training diverged, lower the learning rate",
-        )
+    low, high = _range(flat)
     if affine is not None:
         scale, offset = affine.tolist()
         largest = max(abs(low - offset), abs(high - offset)) / scale
@@ -127,6 +150,17 @@ def _measure(
             return scale, offset
     largest = max(abs(low), abs(high))
     return 2.0 ** math.ceil(math.log2(largest / highest(form))) if largest else 1.0, 0.0
+
+
+def _range(flat: torch.Tensor) -> tuple[float, float]:
+    """Return the least and the greatest value, both finite."""
+    low, high = torch.stack(flat.aminmax()).tolist()
+    if not math.isfinite(low) or not math.isfinite(high):
+        raise p2uformat.InvalidArgument(
+            "a tensor to compress has values that are not finite",
+            hint="if training diverged, lower the learning rate",
+        )
+    return low, high
 
 
 class _Fit:
@@ -137,7 +171,8 @@ class _Fit:
         self._count = 0
 
     def add(self, found: torch.Tensor, value: torch.Tensor) -> None:
-        q, v = found.to(torch.float64), value.to(torch.float64)
+        """Take binary64 values of codes, and what they stand for."""
+        q, v = found, value.to(torch.float64)
         self._count += len(q)
         self._sums.append(torch.stack([q.sum(), v.sum(), torch.dot(q, q), torch.dot(q, v)]))
 
