@@ -10,15 +10,19 @@ from typing import Any, Final, Self
 
 from p2uformat import Artifact, InvalidArgument, Malformed
 
-__all__ = ["LADDER", "Names", "Round", "metrics_from", "metrics_to"]
+__all__ = ["LADDER", "MOST_CLIENT", "Names", "Round", "metrics_from", "metrics_to"]
 
 LADDER: Final = "q2,q3,q4,q5,q6,q7,q8,exact"
 """Tiers that serve clients of 2 to 8 bits from one artifact."""
+
+MOST_CLIENT: Final = (1 << 64) - 1
+"""The largest number of a client: what an update can record, and as large as Flower's node ids."""
 
 _KEY: Final = "p2u.round"
 _METRICS: Final = "p2u.metrics"
 _MOST_METRICS: Final = 1000
 _MOST: Final = 999_999_999
+_MOST_DIGITS: Final = 20
 _WIDEST: Final = 64
 _LARGEST: Final = 1.7976931348623157e308
 
@@ -58,8 +62,10 @@ class Names:
     def client(self, name: str) -> int | None:
         """Return whose update a name is for; None if it is for nobody's."""
         last = name.rpartition("/")[2]
-        known = last.isascii() and last.isdigit() and str(int(last)) == last
-        return int(last) if known and int(last) <= _MOST else None
+        if not (last.isascii() and last.isdigit() and len(last) <= _MOST_DIGITS):
+            return None
+        number = int(last)
+        return number if str(number) == last and number <= MOST_CLIENT else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -353,3 +353,40 @@ def test_training_comes_along(place, tmp_path, digits):
             assert one.metrics["loss"] > 0
         current = server.publish(gathered.weights)
     assert mlp.score(gathered.weights, *test) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("last", "client"),
+    [
+        ("0", 0),
+        (str(2**64 - 1), 2**64 - 1),
+        (str(2**64), None),
+        ("9" * 5000, None),
+        ("01", None),
+        ("-1", None),
+        ("\N{SUPERSCRIPT TWO}", None),
+    ],
+)
+def test_clients_have_64_bits(last, client):
+    assert NAMES.client(f"{NAMES.updates(1)}/{last}") == client
+
+
+def test_one_update_by_itself(place, tmp_path):
+    server = Server(place, "run")
+    model = mlp.fresh()
+    first = server.publish(model, metadata={"what": "digits"})
+    widest = 2**64 - 1
+    one = client(place, tmp_path, widest)
+    assert one.receive().metadata["what"] == "digits"
+    sent = one.send(moved(model, 1), weight=2, quantizer=Levels("uniform", 4))
+    with p2uformat.open(server.address(sent.root)) as artifact:
+        assert (artifact.update.client, artifact.root) == (widest, sent.root)
+    reader = server.reader(first)
+    known = reader.read(widest, server.address(sent.root))
+    (gathered,) = server.gather(first).accepted
+    assert (known.accepted.update, known.accepted.weight) == (gathered.update, 2)
+    assert set(known.difference) == set(model)
+    assert reader.read(7, server.address(sent.root)).code == "other-client"
+    assert reader.read(7, server.address("blake3:" + "0" * 64)).code == "not-found"
+    with pytest.raises(InvalidArgument):
+        client(place, tmp_path, widest + 1)
