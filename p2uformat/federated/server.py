@@ -112,6 +112,11 @@ class Server:
         self._apart = chunk_per_tensor
         self._key_every = key_every
 
+    @property
+    def store(self) -> str:
+        """The store, without secrets."""
+        return self._store.name
+
     def current(self) -> Round | None:
         """Return the round that the store has; None before the first."""
         try:
