@@ -216,7 +216,8 @@ def _difference(
     """Return a difference, rounded once."""
     with np.errstate(all="ignore"):
         if fmt.name in _NATIVE:
-            made: NDArray[np.generic] = np.subtract(new, old)
+            # Of arrays without dimensions numpy makes a scalar.
+            made: NDArray[np.generic] = np.asarray(np.subtract(new, old))
             return made.reshape(new.shape)
         # Binary64 has the digits for two numbers of such dtypes, or more than matter.
         wide = _wide(fmt, new) - _wide(fmt, old)

@@ -3,6 +3,7 @@
 import contextlib
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 
 @pytest.fixture
@@ -17,3 +18,10 @@ def identity():
         from flwr.supercore.task_identity import TaskIdentity
 
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Let small products run on one thread: others would wait for each other longer than that."""
+    with threadpool_limits(1):
+        yield

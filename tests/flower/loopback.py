@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import numpy as np
-from flwr.app import ArrayRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
@@ -70,7 +70,7 @@ class Loopback(Grid):
             copy = Message(RecordDict(dict(message.content)), node, message.metadata.message_type)
             try:
                 reply = self.apps[node](copy, self.contexts[node])
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - as a node does
                 reply = Message(Error(2, str(error)), reply_to=copy)
             if self.tamper is not None:
                 reply = self.tamper(reply, node)
@@ -79,14 +79,14 @@ class Loopback(Grid):
             else:
                 self.sizes.append(size_of(reply))
             replies.append(reply)
-        return replies
+        return sorted(replies, key=lambda reply: reply.metadata.src_node_id)
 
 
 def size_of(message: Message) -> int:
     return sum(record.count_bytes() for record in message.content.values())
 
 
-def app(mods, part, *, steps=20, trained=None, name="arrays") -> ClientApp:
+def app(mods, part, *, steps=5, trained=None, name="arrays") -> ClientApp:
     """Return an app that trains digits; it knows nothing of stores."""
     made = ClientApp(mods=mods)
     values, labels = part
@@ -119,9 +119,7 @@ def app(mods, part, *, steps=20, trained=None, name="arrays") -> ClientApp:
     return made
 
 
-def _array(array):
-    from flwr.app import Array
-
+def _array(array) -> Array:
     return Array(np.asarray(array))
 
 

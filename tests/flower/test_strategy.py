@@ -58,7 +58,7 @@ def run(place, tmp_path, digits):
 
 
 def wrapped(place, strategy, **how):
-    return StoreStrategy(strategy, place, "run", **how)
+    return StoreStrategy(strategy, place, "run", **({"tiers": "q4,q8,exact"} | how))
 
 
 def metrics(result):
@@ -95,7 +95,7 @@ def test_as_without_a_store(place, run, digits, name):
             assert dict(one[number]) == pytest.approx(dict(other[number]), rel=1e-3)
     # One model for each round, and one that was evaluated last.
     assert Server(place, "run").current().number == 3
-    assert mlp.score(ours, *digits[1]) > 0.2
+    assert mlp.loss(ours, *digits[1]) < mlp.loss(mlp.fresh(), *digits[1])
 
 
 def test_bit_for_bit(place, run):
@@ -119,10 +119,10 @@ def test_it_learns_with_budgets_and_quantizers(place, run, digits):
     strategy = wrapped(place, FedAvg(), tiers="q2,q3,q4,q6,q8,exact")
     config = {NODES[0]: {"p2u-budget": 2.5}, NODES[1]: {"p2u-budget": 8}}
     how = {"budget": 4.0, "quantizer": Levels("uniform", 4, bucket=512)}
-    grid, result = run(strategy, 6, how=how, config=config, app_how={"steps": 40})
+    grid, result = run(strategy, 4, how=how, config=config, app_how={"steps": 40})
     assert (grid.errors, strategy.rejected) == ([], ())
     assert max(grid.sizes) < 512
-    assert mlp.score(plain(result.arrays), *digits[1]) > 0.85
+    assert mlp.score(plain(result.arrays), *digits[1]) > 0.8
     store = p2uformat.Store(place)
     # Updates of rounds that are over have no names any more.
     names = [info.name for info in store.names() if info.version]
@@ -142,19 +142,24 @@ def test_draws_are_those_of_client_and_round(place, run):
     assert len([i for i in p2uformat.Store(place).names("run/updates") if i.version]) == 6
 
 
-def test_whoever_missed_rounds_comes_back(place, run, digits, tmp_path):
-    strategy = wrapped(place, FedAvg(min_train_nodes=2))
+def test_whoever_missed_a_round_comes_back(place, run):
+    """It fetches what it lacks, and counts again."""
+    counted = {}
     away = NODES[2]
 
     class Absent(FedAvg):
         def configure_train(self, server_round, arrays, config, grid):
-            grid.silent = {away} if server_round in (2, 3) else set()
+            grid.silent = {away} if server_round == 2 else set()
             return super().configure_train(server_round, arrays, config, grid)
 
+        def aggregate_train(self, server_round, replies):
+            counted[server_round] = sorted(one.metadata.src_node_id for one in replies)
+            return super().aggregate_train(server_round, replies)
+
     strategy = wrapped(place, Absent())
-    grid, result = run(strategy, 4)
+    grid, _ = run(strategy, 3)
     assert (grid.errors, strategy.rejected) == ([], ())
-    assert set(result.train_metrics_clientapp) == {1, 2, 3, 4}
+    assert counted == {1: sorted(NODES), 2: sorted(set(NODES) - {away}), 3: sorted(NODES)}
 
 
 def lists(strategy, place, folder, how=None):
@@ -166,14 +171,14 @@ def lists(strategy, place, folder, how=None):
     def train(message, context):
         arrays = message.content["arrays"].to_numpy_ndarrays()
         seen.append([array.shape for array in arrays])
-        after = [array + 1 for array in arrays]
+        after = [np.asarray(array + 1) for array in arrays]
         after[1] = after[1].astype(np.int64)
         after[2] = after[2].astype(np.float32)
         metric = MetricRecord({"num-examples": 2})
         content = RecordDict({"arrays": ArrayRecord(after), "metrics": metric})
         return Message(content, reply_to=message)
 
-    grid = Loopback({node: made for node in NODES[:2]})
+    grid = Loopback(dict.fromkeys(NODES[:2], made))
     arrays = [np.zeros((3, n + 1), np.float32) for n in range(12)]
     arrays[1] = np.array(5, np.int64)
     return grid, strategy.start(grid, ArrayRecord(arrays), num_rounds=3), seen
@@ -276,7 +281,7 @@ def test_messages_of_other_servers_pass(place, tmp_path, digits, run):
     assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
     clipped = [*mods, fixedclipping_mod]
     grid = Loopback({node: app(clipped, part) for node, part in zip(NODES, parts, strict=True)})
-    strategy = DifferentialPrivacyClientSideFixedClipping(FedAvg(), 0.0, 0.01, 3)
+    strategy = DifferentialPrivacyClientSideFixedClipping(FedAvg(fraction_evaluate=0), 0.0, 0.01, 3)
     result = wrapped(place, strategy).start(grid, record(mlp.fresh()), num_rounds=1)
     assert grid.errors == []
     moved = [plain(result.arrays)[name] - array for name, array in mlp.fresh().items()]
