@@ -31,6 +31,7 @@ class Loopback(Grid):
         self.apps = apps
         self.tamper = tamper
         self.sizes: list[int] = []
+        self.texts: list[str] = []
         self.errors: list[str] = []
         self.silent: set[int] = set()
         self.contexts = {
@@ -59,13 +60,17 @@ class Loopback(Grid):
     def pull_messages(self, message_ids):
         raise NotImplementedError
 
+    def note(self, message: Message) -> None:
+        self.sizes.append(sum(record.count_bytes() for record in message.content.values()))
+        self.texts.append(repr(dict(message.content)))
+
     def send_and_receive(self, messages, *, timeout=None):
         replies = []
         for message in messages:
             node = message.metadata.dst_node_id
             if node in self.silent:
                 continue
-            self.sizes.append(size_of(message))
+            self.note(message)
             # What a node gets is a copy of its own.
             copy = Message(RecordDict(dict(message.content)), node, message.metadata.message_type)
             try:
@@ -77,13 +82,9 @@ class Loopback(Grid):
             if reply.has_error():
                 self.errors.append(reply.error.reason)
             else:
-                self.sizes.append(size_of(reply))
+                self.note(reply)
             replies.append(reply)
         return sorted(replies, key=lambda reply: reply.metadata.src_node_id)
-
-
-def size_of(message: Message) -> int:
-    return sum(record.count_bytes() for record in message.content.values())
 
 
 def app(mods, part, *, steps=5, trained=None, name="arrays") -> ClientApp:

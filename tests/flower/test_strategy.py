@@ -265,6 +265,24 @@ def test_a_store_that_the_server_tells(place, tmp_path, digits, run):
         assert "word" not in str(caught.value).replace("password", "")
 
 
+def test_an_object_store(moto, tmp_path, digits):
+    """Credentials are each side's own."""
+    parts, _ = digits
+    url = f"{moto.url}flower"
+    how = {"storage_options": moto.options}
+    mods = [store_mod(folder=tmp_path, budget=4.0, quantizer=Levels("uniform", 4), **how)]
+    nodes = zip(NODES[:2], parts, strict=False)
+    grid = Loopback({node: app(mods, part) for node, part in nodes})
+    strategy = wrapped(url, FedAvg(), tell=url, **how)
+    assert strategy.start(grid, record(mlp.fresh()), num_rounds=2).arrays
+    assert (grid.errors, strategy.rejected) == ([], ())
+    assert sum(url in text for text in grid.texts) == 8
+    assert max(grid.sizes) < 512
+    secrets = [moto.options[name] for name in ("key", "secret")]
+    assert all(secrets)
+    assert not [text for text in grid.texts if any(secret in text for secret in secrets)]
+
+
 def test_no_secrets_in_replies(place, tmp_path, digits):
     options = {"key": "AKIAEXAMPLE", "client_kwargs": {"endpoint_url": "not a url AKIAEXAMPLE"}}
     mods = [store_mod("s3://bucket/store", folder=tmp_path, storage_options=options)]
