@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import p2uformat
-from p2uformat import InvalidArgument, Store
+from p2uformat import InvalidArgument, NotFound, Store
 from p2uformat.federated.checks import Rejected, Rules, shapes_of
 from p2uformat.federated.reading import Accepted, Reader
 from p2uformat.federated.rounds import LADDER, Names, Round
@@ -121,7 +122,7 @@ class Server:
         """Return the round that the store has; None before the first."""
         try:
             known = self._version()
-        except p2uformat.NotFound:
+        except NotFound:
             return None
         if known is None:
             return None
@@ -287,11 +288,13 @@ class Server:
             How many names were removed.
         """
         count = 0
-        for info in self._store.names(f"{self.names.run}/updates"):
-            number = info.name.rpartition("/")[0].rpartition("/")[2]
-            if info.version and number.isdigit() and int(number) < round_.number:
-                self._store.remove(info.name)
-                count += 1
+        # As in `arrived`: what one client's ref is like must not stop the others.
+        for info in self._store.names(f"{self.names.run}/updates", errors=[]):
+            number = self.names.round(info.name)
+            if info.version and number is not None and number < round_.number:
+                with suppress(NotFound):  # another server was here
+                    self._store.remove(info.name)
+                    count += 1
         return count
 
     def _reader(

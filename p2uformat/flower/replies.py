@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
@@ -17,8 +17,9 @@ from p2uformat.federated.sums import is_float
 from p2uformat.flower.addresses import KEY, Numbers, UpdateAddress
 from p2uformat.flower.records import record_of
 
-__all__ = ["Answer", "Base", "Refused", "alike", "alone", "answer_of", "restored"]
+__all__ = ["Answer", "Base", "Refused", "alone", "answer_of", "like_most", "restored"]
 
+_ARRAYS: Final = ("arrays", ())
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -71,8 +72,10 @@ class Answer:
 
     def shape(self) -> tuple[object, ...]:
         """Return what strategies expect to be the same in all replies."""
-        records = sorted((name, *_kind(record)) for name, record in self.reply.content.items())
-        return (None if self.update is None else self.update.key, *records)
+        kinds = [(name, *_kind(one)) for name, one in self.reply.content.items() if name != KEY]
+        if self.update is not None:
+            kinds.append((self.update.key, *_ARRAYS))
+        return tuple(sorted(kinds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +94,20 @@ class Refused:
     why: Rejected
 
 
-def answer_of(reply: Message, numbers: Numbers, asked: Container[int]) -> Answer | Refused:
-    """Return a reply's client and address; or why it does not count."""
+def answer_of(
+    reply: Message, numbers: Numbers, asked: Container[int], addressed: Container[int]
+) -> Answer | Refused:
+    """Return a reply's client and address; or why it does not count.
+
+    Whoever was sent an address has to reply with one; arrays of others are the strategy's affair.
+    """
     node = reply.metadata.src_node_id
     plain = Answer(node, node, reply, None)
     if node not in asked:
         return plain.refused("unknown-client", "this node was not asked")
     content = reply.content
     if KEY not in content:
-        if content.array_records:
+        if content.array_records and node in addressed:
             return plain.refused("no-update", "it has arrays itself: is store_mod the first mod?")
         return plain
     try:
@@ -123,7 +131,7 @@ def alone(answers: Sequence[Answer]) -> tuple[list[Answer], list[Refused]]:
     )
 
 
-def alike(
+def like_most(
     answers: Sequence[Answer], refused: Sequence[Refused] = ()
 ) -> tuple[list[Answer], list[Refused]]:
     """Return the answers that most others are like, and the others.
@@ -172,10 +180,9 @@ def _moved(before: NDArray[Any], difference: NDArray[Any]) -> NDArray[Any]:
         return (before.astype(np.float64) + difference.astype(np.float64)).astype(before.dtype)
 
 
-def _kind(record: object) -> tuple[object, ...]:
-    """Return a record's type and names; of metrics, how long lists are as well."""
+def _kind(record: object) -> tuple[str, tuple[object, ...]]:
+    """Return a record's type; of metrics, their names and how long lists are as well."""
     if isinstance(record, MetricRecord):
         sizes = ((k, len(v) if isinstance(v, list) else -1) for k, v in record.items())
         return "metrics", tuple(sorted(sizes))
-    names = tuple(sorted(record)) if isinstance(record, ArrayRecord) else ()
-    return type(record).__name__, names
+    return _ARRAYS if isinstance(record, ArrayRecord) else ("config", ())

@@ -17,7 +17,7 @@ from p2uformat import InvalidArgument
 from p2uformat.federated import LADDER, Rejected, Round, Rules, Server
 from p2uformat.flower.addresses import KEY, ModelAddress, Numbers, told_store
 from p2uformat.flower.records import arrays_of, order_of, record_of, rounded_to, same
-from p2uformat.flower.replies import Answer, Base, Refused, alike, alone, answer_of, restored
+from p2uformat.flower.replies import Answer, Base, Refused, alone, answer_of, like_most, restored
 
 __all__ = ["StoreStrategy"]
 
@@ -69,6 +69,9 @@ class StoreStrategy(Strategy):
         The store as clients reach it, to be named in messages; by default they know it themselves.
     keep_updates : bool
         Whether updates of earlier rounds keep their names in the store.
+    alike : bool
+        Whether replies with other records or metrics than most do not count. Flower's own
+        strategies end the run for such a reply; yours may want them.
     key_every : int
         As `p2uformat.federated.Server` has it.
     storage_options : mapping, optional
@@ -98,6 +101,7 @@ class StoreStrategy(Strategy):
         keep_dtypes: bool = False,
         tell: str | None = None,
         keep_updates: bool = False,
+        alike: bool = True,
         key_every: int = 12,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -118,6 +122,7 @@ class StoreStrategy(Strategy):
         self._last: _Published | None = None
         self._training: _Published | None = None
         self._asked: dict[int, Message] = {}
+        self._alike = alike
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -159,15 +164,18 @@ class StoreStrategy(Strategy):
             If the model itself cannot be read any more.
         """
         failed = []
+        addressed = {node for node, message in self._asked.items() if KEY in message.content}
         answers: list[Answer] = []
         refused: list[Refused] = []
         for reply in replies:
             if reply.has_error():
                 failed.append(reply)
                 continue
-            one = answer_of(reply, self._numbers, self._asked)
+            one = answer_of(reply, self._numbers, self._asked, addressed)
             (answers if isinstance(one, Answer) else refused).append(one)  # type: ignore[arg-type]
-        answers, others = alike(*alone(answers))
+        answers, others = alone(answers)
+        if self._alike:
+            answers, others = like_most(answers, others)
         counted, unsound = self._restored(answers)
         refused += [*others, *unsound]
         self.rejected = tuple(one.why for one in refused)

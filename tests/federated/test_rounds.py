@@ -252,6 +252,37 @@ def test_late_is_too_late(place, tmp_path):
     assert server.tidy(second) == 0
 
 
+def test_tidying_goes_on_behind_what_cannot_be_read(place, tmp_path):
+    server = Server(place, "run")
+    model = mlp.fresh()
+    first = server.publish(model)
+    for number in (1, 2):
+        one = client(place, tmp_path, number)
+        one.receive()
+        one.send(moved(model, number), weight=1)
+    damage_ref(place, NAMES.update(1, 1))
+    store = p2uformat.Store(place)
+    store.push(tmp_path / "client1" / "model.p2u", "run/updates/1/elsewhere")
+    second = server.publish(moved(model, 1))
+    assert server.tidy(second) == 1
+    assert server.arrived(first) == {}
+    assert [info.name for info in store.names("run/updates/1")] == ["run/updates/1/elsewhere"]
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("run/updates/000000007/1", 7),
+        ("run/updates/7/1", None),
+        ("run/updates/000000000/1", None),
+        ("run/updates/\N{SUPERSCRIPT TWO}/1", None),
+        ("run/updates/" + "9" * 5000 + "/1", None),
+    ],
+)
+def test_rounds_of_names(name, number):
+    assert NAMES.round(name) == number
+
+
 def test_two_servers(place):
     one, two = Server(place, "run"), Server(place, "run")
     model = mlp.fresh()

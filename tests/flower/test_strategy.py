@@ -206,6 +206,34 @@ def test_lists_integers_and_dtypes(place, tmp_path, keep):
         assert model.info("1").dtype == ("I64" if keep else "F64")
 
 
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_strategy_with_models_of_its_own(place, run, alike):
+    """What is for one node only stays in its message, and in the reply."""
+    own, seen = NODES[1], {}
+
+    class Own(FedAvg):
+        def configure_train(self, server_round, arrays, config, grid):
+            messages = list(super().configure_train(server_round, arrays, config, grid))
+            for message in messages:
+                if message.metadata.dst_node_id == own:
+                    other = {name: array * 2 for name, array in plain(arrays).items()}
+                    message.content = RecordDict({"arrays": record(other), "config": config})
+            return messages
+
+        def aggregate_train(self, server_round, replies):
+            for reply in replies:
+                seen[reply.metadata.src_node_id] = plain(reply.content["arrays"])
+            return super().aggregate_train(server_round, replies)
+
+    strategy = wrapped(place, Own(fraction_evaluate=0), alike=alike)
+    grid, _ = run(strategy, 1, app_how={"steps": 0})
+    assert (grid.errors, strategy.rejected) == ([], ())
+    assert sum(size < 512 for size in grid.sizes) == 4
+    for node in NODES:
+        factor = 2 if node == own else 1
+        assert all((seen[node][name] == a * factor).all() for name, a in mlp.fresh().items())
+
+
 # What goes wrong on a node
 
 
