@@ -51,7 +51,7 @@ $(VENV)/.demo: $(BUILD) | $(BIN)/python
 
 $(VENV)/.test: $(BUILD) | $(BIN)/python
 	$(if $(TORCH),$(PIP) $(TORCH))
-	$(PIP) -e '.[test,dev,demo,servers$(if $(TORCH),$(comma)torch)]'
+	$(PIP) -e '.[test,dev,demo,servers,flower$(if $(TORCH),$(comma)torch)]'
 	@touch $@
 
 # atheris has builds for some platforms only; elsewhere pip leaves it out.

@@ -1,3 +1,3 @@
-"""For all test folders: real servers when a test first asks for one, PyTorch if it is there."""
+"""For all test folders: real servers when a test first asks for one, what is optional if there."""
 
-pytest_plugins = ["tests.servers.fixtures", "tests.torch.plugin"]
+pytest_plugins = ["tests.servers.fixtures", "tests.torch.plugin", "tests.flower.plugin"]

@@ -3,8 +3,9 @@
 from p2uformat.federated.checks import Rejected, Rules
 from p2uformat.federated.client import Client, Received, Sent
 from p2uformat.federated.elastic import ElasticLevels
+from p2uformat.federated.reading import Accepted, Reader, Verified
 from p2uformat.federated.rounds import LADDER, Names, Round
-from p2uformat.federated.server import Accepted, Gathered, Server
+from p2uformat.federated.server import Gathered, Server
 from p2uformat.federated.widths import (
     Layer,
     average_widths,
@@ -22,12 +23,14 @@ __all__ = [
     "Gathered",
     "Layer",
     "Names",
+    "Reader",
     "Received",
     "Rejected",
     "Round",
     "Rules",
     "Sent",
     "Server",
+    "Verified",
     "average_widths",
     "layers_of",
     "plan_widths",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from p2uformat import Artifact, InvalidArgument, UpdateInfo
 from p2uformat.federated.rounds import Round
 
-__all__ = ["Rejected", "Rejection", "Rules", "checked"]
+__all__ = ["Rejected", "Rejection", "Rules", "Shapes", "checked", "shapes_of"]
 
 Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
 
@@ -69,6 +69,12 @@ class Rejection(Exception):  # noqa: N818 - no error of the program
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+def shapes_of(model: Artifact) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return dtype and shape of each tensor of a model."""
+    infos = {name: model.info(name) for name in model}
+    return {name: (info.dtype, info.shape) for name, info in infos.items()}
 
 
 def checked(

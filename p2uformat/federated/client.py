@@ -24,7 +24,7 @@ from p2uformat import (
     P2UError,
     Store,
 )
-from p2uformat.federated.rounds import Names, Round, metrics_to
+from p2uformat.federated.rounds import MOST_CLIENT, Names, Round, metrics_to
 from p2uformat.federated.widths import layers_of, plan_widths, prune_and_grow
 
 __all__ = ["Client", "Received", "Sent"]
@@ -49,12 +49,15 @@ class Received:
         Bits of those tensors that have widths; empty for a client that takes a whole tier.
     fetched : FetchResult
         What was moved.
+    metadata : dict of str to str
+        What the server said of the model beside.
     """
 
     round: Round
     weights: dict[str, NDArray[Any]]
     widths: dict[str, int]
     fetched: FetchResult
+    metadata: dict[str, str]
 
     @property
     def moved(self) -> int:
@@ -74,11 +77,14 @@ class Sent:
         Its size as a file.
     added : int
         Bytes of packs that were written for it.
+    root : str
+        Its content root.
     """
 
     address: str
     bytes: int
     added: int
+    root: str
 
 
 class Client:
@@ -94,7 +100,7 @@ class Client:
     run : str
         The run's name.
     number : int
-        The client, from 0 on.
+        The client, from 0 on, below 2^64.
     folder : str or os.PathLike
         Where it keeps the model; made if it is not there. No other client uses it.
     budget : float, optional
@@ -109,7 +115,7 @@ class Client:
     Raises
     ------
     InvalidArgument
-        If both a budget and a tier are given, or the number is negative.
+        If both a budget and a tier are given, or the number is out of range.
     """
 
     def __init__(
@@ -124,8 +130,8 @@ class Client:
         sensitivity: Mapping[str, float] | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        if number < 0:
-            raise InvalidArgument(f"client {number}", hint="clients count from 0")
+        if not 0 <= number <= MOST_CLIENT:
+            raise InvalidArgument(f"client {number}", hint="clients count from 0, below 2^64")
         if budget is not None and tier is not None:
             raise InvalidArgument("a budget and a tier", hint="give one of the two")
         self.number = number
@@ -190,7 +196,9 @@ class Client:
                 name: artifact.get(name, tier=f"q{widths[name]}" if name in widths else None)
                 for name in artifact
             }
-            self._last = Received(Round.of(artifact), weights, widths, fetched)
+            self._last = Received(
+                Round.of(artifact), weights, widths, fetched, dict(artifact.metadata)
+            )
         return self._last
 
     def _current(self) -> str:
@@ -251,7 +259,7 @@ class Client:
                 metadata=metrics_to(metrics or {}),
             )
             result = self._store.push(path, self.names.update(number, self.number))
-        return Sent(result.address, summary.bytes, result.added)
+        return Sent(result.address, summary.bytes, result.added, result.root)
 
     @property
     def _aside(self) -> Path:

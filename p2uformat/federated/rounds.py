@@ -10,15 +10,19 @@ from typing import Any, Final, Self
 
 from p2uformat import Artifact, InvalidArgument, Malformed
 
-__all__ = ["LADDER", "Names", "Round", "metrics_from", "metrics_to"]
+__all__ = ["LADDER", "MOST_CLIENT", "Names", "Round", "metrics_from", "metrics_to"]
 
 LADDER: Final = "q2,q3,q4,q5,q6,q7,q8,exact"
 """Tiers that serve clients of 2 to 8 bits from one artifact."""
+
+MOST_CLIENT: Final = (1 << 64) - 1
+"""The largest number of a client: what an update can record, and as large as Flower's node ids."""
 
 _KEY: Final = "p2u.round"
 _METRICS: Final = "p2u.metrics"
 _MOST_METRICS: Final = 1000
 _MOST: Final = 999_999_999
+_ROUND_DIGITS: Final = 9
 _WIDEST: Final = 64
 _LARGEST: Final = 1.7976931348623157e308
 
@@ -49,7 +53,7 @@ class Names:
 
     def updates(self, number: int) -> str:
         """Return what the updates of a round lie below."""
-        return f"{self.run}/updates/{number:09d}"
+        return f"{self.run}/updates/{number:0{_ROUND_DIGITS}d}"
 
     def update(self, number: int, client: int) -> str:
         """Return the name of one client's update."""
@@ -57,9 +61,13 @@ class Names:
 
     def client(self, name: str) -> int | None:
         """Return whose update a name is for; None if it is for nobody's."""
-        last = name.rpartition("/")[2]
-        known = last.isascii() and last.isdigit() and str(int(last)) == last
-        return int(last) if known and int(last) <= _MOST else None
+        return _whole(name.rpartition("/")[2], MOST_CLIENT)
+
+    def round(self, name: str) -> int | None:
+        """Return which round a name of an update is of; None if it is of none."""
+        number = name.rpartition("/")[0].rpartition("/")[2]
+        found = _whole(number.lstrip("0"), _MOST)
+        return found if len(number) == _ROUND_DIGITS else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +161,14 @@ def metrics_from(metadata: Mapping[str, str]) -> dict[str, float]:
         if not known or not -_LARGEST <= number <= _LARGEST:
             raise Malformed(f"metric {name[:40]!r} is no finite number")
     return {name: float(number) for name, number in value.items()}
+
+
+def _whole(text: str, most: int) -> int | None:
+    """Return a number as this library writes it; None if it is none."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most))):
+        return None
+    number = int(text)
+    return number if str(number) == text and number <= most else None
 
 
 def _parsed(text: str, what: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,45 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 import p2uformat
-from p2uformat import InvalidArgument, P2UError, Store
-from p2uformat.federated.checks import Rejected, Rejection, Rules, checked
-from p2uformat.federated.rounds import LADDER, Names, Round, metrics_from
+from p2uformat import InvalidArgument, NotFound, Store
+from p2uformat.federated.checks import Rejected, Rules, shapes_of
+from p2uformat.federated.reading import Accepted, Reader
+from p2uformat.federated.rounds import LADDER, Names, Round
 from p2uformat.federated.sums import Sums
 
-__all__ = ["Accepted", "Gathered", "Server"]
+__all__ = ["Gathered", "Server"]
 
 _KEY_EVERY: Final = 12
 _DEEPEST: Final = 16
 _POLL: Final = 0.5
 Arrays = Mapping[str, NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """An update that counted.
-
-    Parameters
-    ----------
-    client : int
-        Whose it is.
-    weight : float
-        What it counted.
-    bytes : int
-        Its size as a file.
-    address : str
-        Where it lies.
-    update : UpdateInfo
-        What it says of itself.
-    metrics : dict of str to float
-        What else the client said.
-    """
-
-    client: int
-    weight: float
-    bytes: int
-    address: str
-    update: p2uformat.UpdateInfo
-    metrics: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +113,16 @@ class Server:
         self._apart = chunk_per_tensor
         self._key_every = key_every
 
+    @property
+    def store(self) -> str:
+        """The store, without secrets."""
+        return self._store.name
+
     def current(self) -> Round | None:
         """Return the round that the store has; None before the first."""
         try:
             known = self._version()
-        except p2uformat.NotFound:
+        except NotFound:
             return None
         if known is None:
             return None
@@ -156,6 +135,7 @@ class Server:
         *,
         widths: Mapping[str, int] | None = None,
         drops: Mapping[str, int] | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> Round:
         """Begin the next round with a model.
 
@@ -165,6 +145,8 @@ class Server:
             The model, exactly.
         widths, drops : mapping of str to int, optional
             From which clients plan their own widths, by the rule of FedMPQ; see `prune_and_grow`.
+        metadata : mapping of str to str, optional
+            What else clients are to know of the model; they find it in `Received.metadata`.
 
         Raises
         ------
@@ -186,7 +168,7 @@ class Server:
             p2uformat.pack(
                 weights,
                 packed,
-                metadata=facts,
+                metadata={**(metadata or {}), **facts},
                 tiers=self._tiers,
                 chunk_per_tensor=self._apart,
                 parent=parent,
@@ -261,20 +243,41 @@ class Server:
         accepted, rejected = [], []
         with self._store.open(round_.root) as model:
             sums = Sums(model)
-            shapes = sums.shapes
-            for client, address in sorted(self.arrived(round_).items()):
-                try:
-                    if clients is not None and client not in clients:
-                        raise Rejection("unknown-client", "this client is none of the round's")
-                    one, difference = self._one(client, address, round_, shapes, rules or Rules())
-                except Rejection as why:
-                    rejected.append(Rejected(client, address, why.code, why.message))
-                except P2UError as error:
-                    rejected.append(Rejected(client, address, error.code, str(error)))
-                else:
-                    sums.add(difference, one.weight)
-                    accepted.append(one)
-            return Gathered(sums.model(rate), tuple(accepted), tuple(rejected))
+            reader = self._reader(model, round_, clients, rules)
+        for client, address in sorted(self.arrived(round_).items()):
+            one = reader.read(client, address)
+            if isinstance(one, Rejected):
+                rejected.append(one)
+            else:
+                sums.add(one.difference, one.accepted.weight)
+                accepted.append(one.accepted)
+        return Gathered(sums.model(rate), tuple(accepted), tuple(rejected))
+
+    def reader(
+        self,
+        round_: Round,
+        *,
+        clients: Collection[int] | None = None,
+        rules: Rules | None = None,
+    ) -> Reader:
+        """Return what checks and reads updates of a round one by one, as `gather` does all of them.
+
+        Parameters
+        ----------
+        round_, clients, rules
+            As in `gather`.
+
+        Raises
+        ------
+        P2UError
+            If the model itself cannot be read.
+        """
+        with self._store.open(round_.root) as model:
+            return self._reader(model, round_, clients, rules)
+
+    def address(self, root: str) -> str:
+        """Return the address of an artifact of the store by its content root."""
+        return self._store.address(root)
 
     def tidy(self, round_: Round) -> int:
         """Remove the updates of rounds before one; `Store.gc` takes their bytes.
@@ -285,12 +288,24 @@ class Server:
             How many names were removed.
         """
         count = 0
-        for info in self._store.names(f"{self.names.run}/updates"):
-            number = info.name.rpartition("/")[0].rpartition("/")[2]
-            if info.version and number.isdigit() and int(number) < round_.number:
-                self._store.remove(info.name)
-                count += 1
+        # As in `arrived`: what one client's ref is like must not stop the others.
+        for info in self._store.names(f"{self.names.run}/updates", errors=[]):
+            number = self.names.round(info.name)
+            if info.version and number is not None and number < round_.number:
+                with suppress(NotFound):  # another server was here
+                    self._store.remove(info.name)
+                    count += 1
         return count
+
+    def _reader(
+        self,
+        model: p2uformat.Artifact,
+        round_: Round,
+        clients: Collection[int] | None,
+        rules: Rules | None,
+    ) -> Reader:
+        shapes = shapes_of(model)
+        return Reader(round_, shapes, clients=clients, rules=rules, storage_options=self._options)
 
     def _version(self) -> tuple[int, str] | None:
         """Return the last number of the model's name, and the root of its current version."""
@@ -298,27 +313,6 @@ class Server:
             if info.name == self.names.model and info.root is not None:
                 return info.last, info.root
         return None
-
-    def _one(
-        self,
-        client: int,
-        address: str,
-        round_: Round,
-        shapes: Mapping[str, tuple[str, tuple[int, ...]]],
-        rules: Rules,
-    ) -> tuple[Accepted, dict[str, NDArray[Any]]]:
-        with p2uformat.open(address, storage_options=self._options) as artifact:
-            info = checked(artifact, client, round_, shapes, rules)
-            report = p2uformat.verify(address, deep=True, storage_options=self._options)
-            if not report.ok:
-                raise Rejection("damaged", str(report.damage[0]))
-            metrics = metrics_from(artifact.metadata)
-            difference = artifact.load()
-            size = artifact.summary.bytes
-        for name, array in difference.items():
-            if not np.isfinite(array.astype(np.float64)).all():
-                raise Rejection("not-finite", f"tensor {name!r} has numbers that are not finite")
-        return Accepted(client, info.weight, size, address, info, metrics), difference
 
 
 def _refuse_infinite(weights: Arrays) -> None:

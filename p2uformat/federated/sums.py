@@ -27,13 +27,9 @@ class Sums:
     """
 
     def __init__(self, model: Artifact) -> None:
-        infos = {name: model.info(name) for name in model}
-        self.shapes = {name: (info.dtype, info.shape) for name, info in infos.items()}
         self._model = model.load(tier=model.tiers[-1])
         self._sums = {
-            name: np.zeros(info.shape)
-            for name, info in infos.items()
-            if is_float(self._model[name])
+            name: np.zeros(array.shape) for name, array in self._model.items() if is_float(array)
         }
         self._weight = 0.0
 

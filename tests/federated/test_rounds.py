@@ -252,6 +252,37 @@ def test_late_is_too_late(place, tmp_path):
     assert server.tidy(second) == 0
 
 
+def test_tidying_goes_on_behind_what_cannot_be_read(place, tmp_path):
+    server = Server(place, "run")
+    model = mlp.fresh()
+    first = server.publish(model)
+    for number in (1, 2):
+        one = client(place, tmp_path, number)
+        one.receive()
+        one.send(moved(model, number), weight=1)
+    damage_ref(place, NAMES.update(1, 1))
+    store = p2uformat.Store(place)
+    store.push(tmp_path / "client1" / "model.p2u", "run/updates/1/elsewhere")
+    second = server.publish(moved(model, 1))
+    assert server.tidy(second) == 1
+    assert server.arrived(first) == {}
+    assert [info.name for info in store.names("run/updates/1")] == ["run/updates/1/elsewhere"]
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("run/updates/000000007/1", 7),
+        ("run/updates/7/1", None),
+        ("run/updates/000000000/1", None),
+        ("run/updates/\N{SUPERSCRIPT TWO}/1", None),
+        ("run/updates/" + "9" * 5000 + "/1", None),
+    ],
+)
+def test_rounds_of_names(name, number):
+    assert NAMES.round(name) == number
+
+
 def test_two_servers(place):
     one, two = Server(place, "run"), Server(place, "run")
     model = mlp.fresh()
@@ -353,3 +384,40 @@ def test_training_comes_along(place, tmp_path, digits):
             assert one.metrics["loss"] > 0
         current = server.publish(gathered.weights)
     assert mlp.score(gathered.weights, *test) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("last", "client"),
+    [
+        ("0", 0),
+        (str(2**64 - 1), 2**64 - 1),
+        (str(2**64), None),
+        ("9" * 5000, None),
+        ("01", None),
+        ("-1", None),
+        ("\N{SUPERSCRIPT TWO}", None),
+    ],
+)
+def test_clients_have_64_bits(last, client):
+    assert NAMES.client(f"{NAMES.updates(1)}/{last}") == client
+
+
+def test_one_update_by_itself(place, tmp_path):
+    server = Server(place, "run")
+    model = mlp.fresh()
+    first = server.publish(model, metadata={"what": "digits"})
+    widest = 2**64 - 1
+    one = client(place, tmp_path, widest)
+    assert one.receive().metadata["what"] == "digits"
+    sent = one.send(moved(model, 1), weight=2, quantizer=Levels("uniform", 4))
+    with p2uformat.open(server.address(sent.root)) as artifact:
+        assert (artifact.update.client, artifact.root) == (widest, sent.root)
+    reader = server.reader(first)
+    known = reader.read(widest, server.address(sent.root))
+    (gathered,) = server.gather(first).accepted
+    assert (known.accepted.update, known.accepted.weight) == (gathered.update, 2)
+    assert set(known.difference) == set(model)
+    assert reader.read(7, server.address(sent.root)).code == "other-client"
+    assert reader.read(7, server.address("blake3:" + "0" * 64)).code == "not-found"
+    with pytest.raises(InvalidArgument):
+        client(place, tmp_path, widest + 1)

@@ -1,0 +1,1 @@
+"""A Flower app whose models and updates travel through a store."""
