@@ -124,7 +124,9 @@ def _seed(made: Any, words: Any, fmt: Any) -> bytes:
     place = made.shape, 0, made.size
     near = rebuild(made.quantizer, made.transform, *place, made.data, fmt, fmt)
     rest = residual(fmt, words, near)
-    return packed([parameters.name, parameters.to_value(), fmt.name, list(made.shape), made.data, rest])
+    return packed(
+        [parameters.name, parameters.to_value(), fmt.name, list(made.shape), made.data, rest]
+    )
 
 
 def _change(value: Any, rng: Random, mutate: MUTATE) -> Any:
