@@ -31,7 +31,7 @@ from p2uformat.quant.leveltally import entropy_bits, log2_fixed, most_bits, vari
 from p2uformat.quant.quantizer import describe, parse_quantizer
 
 # Generating takes a moment, on a machine that is busy too long.
-patiently = settings(suppress_health_check=[HealthCheck.too_slow])
+patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TABLES = {
     "uniform": "uniform:4",
     "ternary": "uniform:1",

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2uformat import Malformed
@@ -54,6 +54,7 @@ def by_hand(codes, alphabet):
     return bytes(out)
 
 
+@settings(deadline=None)
 @given(
     ALPHABETS,
     st.integers(0, 1000),
@@ -85,6 +86,7 @@ def test_runs_of_every_length_about_each_long_byte(codes):
             assert unpack_runs(packed, len(part), alphabet).tobytes() == part.tobytes()
 
 
+@settings(deadline=None)
 @given(ALPHABETS, st.binary(max_size=40), st.integers(0, 300))
 def test_other_bytes_are_refused_or_the_one_encoding(alphabet, data, count):
     try:
@@ -95,6 +97,7 @@ def test_other_bytes_are_refused_or_the_one_encoding(alphabet, data, count):
     assert pack_runs(codes, alphabet) == data
 
 
+@settings(deadline=None)
 @given(ALPHABETS, st.integers(1, 400), st.integers(0, 2**32 - 1), st.data())
 def test_a_changed_byte_is_refused_or_the_one_encoding_of_other_codes(alphabet, count, seed, data):
     codes = skewed(alphabet, count, 0.9, seed)
