@@ -354,6 +354,7 @@ def _applied(
             f"tensor {name!r}: {old.dtype} of {old.shape} before, {info.dtype} of {info.shape} in"
             " the update"
         )
+    old = old.astype(old.dtype.newbyteorder("="), copy=False)
     moved = source.get(name, tier, dtype="F64").reshape(-1).view(np.float64)
     with np.errstate(all="ignore"):
         wide = _wide(fmt, old) + scale * moved
