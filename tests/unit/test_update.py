@@ -217,6 +217,8 @@ def test_adding_to_other_arrays(tmp_path, base):
         (other | {"f": np.zeros((3, 3), np.float32)}, "'f'"),
         (other | {"f": other["f"].astype(np.float64)}, "'f'"),
         (other | {"f": 1.0}, "'f'"),
+        (other | {"steps": np.arange(6)}, "'steps'"),
+        (other | {"steps": np.arange(5, dtype=np.int32)}, "'steps'"),
     ]
     for arrays, words in wrong:
         with pytest.raises(InvalidArgument, match=words):
