@@ -217,10 +217,33 @@ def test_adding_to_other_arrays(tmp_path, base):
         (other | {"f": np.zeros((3, 3), np.float32)}, "'f'"),
         (other | {"f": other["f"].astype(np.float64)}, "'f'"),
         (other | {"f": 1.0}, "'f'"),
+        (other | {"steps": np.arange(6)}, "'steps'"),
+        (other | {"steps": np.arange(5, dtype=np.int32)}, "'steps'"),
     ]
     for arrays, words in wrong:
         with pytest.raises(InvalidArgument, match=words):
             apply_update(tmp_path / "u.p2u", arrays)
+
+
+def test_byte_order_and_strides_of_arrays_do_not_matter(tmp_path, base):
+    """Big-endian and transposed: what they hold counts, not how."""
+
+    def other(arrays):
+        turned = {n: a.T.copy().T for n, a in arrays.items()}
+        return {n: a.astype(a.dtype.newbyteorder(">")) for n, a in turned.items()}
+
+    plain = pack_update(NEW, base, tmp_path / "1.p2u", quantizer="levels:uniform:4")
+    turned = pack_update(
+        other(NEW),
+        other(OLD),
+        tmp_path / "2.p2u",
+        base=plain.update.base,
+        quantizer="levels:uniform:4",
+    )
+    assert (turned.root, turned.update) == (plain.root, plain.update)
+    expected = apply_update(tmp_path / "1.p2u", OLD)
+    added = apply_update(tmp_path / "1.p2u", other(OLD))
+    assert all(added[name].tobytes() == expected[name].tobytes() for name in expected)
 
 
 def test_adding_to_another_artifact_is_refused(tmp_path, base):
