@@ -588,3 +588,14 @@ def test_an_artifact_that_is_closed_or_not_there_is_refused(tmp_path):
         with pytest.raises(p2uformat.P2UError):
             pack_update(NEW, before, tmp_path / "u.p2u")
     assert left(tmp_path) == []
+
+
+def test_an_update_is_compared_with_no_checkpoint(tmp_path, base):
+    pack_update(NEW, base, tmp_path / "u.p2u")
+    for pair in ((base, tmp_path / "u.p2u"), (tmp_path / "u.p2u", base)):
+        with pytest.raises(InvalidArgument, match="one is an update"):
+            p2uformat.diff(*pair)
+    assert all(
+        tensor.status == "identical"
+        for tensor in p2uformat.diff(tmp_path / "u.p2u", tmp_path / "u.p2u").tensors
+    )
