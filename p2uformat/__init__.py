@@ -45,7 +45,7 @@ from p2uformat.errors import (
 if TYPE_CHECKING:
     from p2uformat.artifact.anatomy import anatomy
     from p2uformat.artifact.anatomytypes import Anatomy, Part, TensorAnatomy
-    from p2uformat.artifact.arrays import save_array
+    from p2uformat.artifact.arrays import save_array, save_arrays
     from p2uformat.artifact.diff import diff
     from p2uformat.artifact.difftypes import (
         DiffReport,
@@ -171,6 +171,7 @@ __all__ = [
     "quantize",
     "repair",
     "save_array",
+    "save_arrays",
     "squash",
     "unpack",
     "use_kernels",
@@ -231,6 +232,7 @@ _HOMES: Final = {
     "quantize": "quant.packed",
     "repair": "repository.store",
     "save_array": "artifact.arrays",
+    "save_arrays": "artifact.arrays",
     "squash": "artifact.squash",
     "unpack": "artifact.unpack",
     "use_kernels": "kernels",

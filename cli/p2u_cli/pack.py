@@ -60,8 +60,11 @@ def pack(
         typer.Option(
             metavar="NAME",
             help="What quantizes instead of the ladder: minifloat:S1E3M7, a small float (also "
-            ":finite, :nan, :fit, :bias=N behind it), or affine:4, integers with scales (also "
-            ":group=32, :axis=0, :asymmetric, a dtype of scales). The tiers are its own and exact.",
+            ":finite, :nan, :fit, :bias=N behind it); affine:4, integers with scales (also "
+            ":group=32, :axis=0, :asymmetric, a dtype of scales); or levels:uniform:4, norms and "
+            "levels (also exponential:4, fitted:4, nf4, table=-1,0,1, and behind it :bucket=512, "
+            ":l2, :max, :stochastic, :nearest, :seed=N, a dtype of norms). The tiers are its own "
+            "and exact.",
             show_default=False,
         ),
     ] = None,

@@ -9,7 +9,15 @@ from p2u_cli.escape import defuse, escape
 from p2u_cli.table import aligned
 
 if TYPE_CHECKING:
-    from p2uformat import Damage, FileInfo, StoreDamage, Summary, TensorInfo, TierSummary
+    from p2uformat import (
+        Damage,
+        FileInfo,
+        StoreDamage,
+        Summary,
+        TensorInfo,
+        TierSummary,
+        UpdateInfo,
+    )
 
 TIER_HEADINGS = (
     "tier",
@@ -40,6 +48,7 @@ def summary_facts(summary: "Summary") -> list[tuple[str, str]]:
         *([("needs", escape(summary.parent))] if summary.parent else []),
         *([("exact", "no: lossy, the source is not to be had from it")] if summary.lossy else []),
         *_policy_facts(summary),
+        *_update_facts(summary),
     ]
 
 
@@ -57,6 +66,28 @@ def _policy_facts(summary: "Summary") -> list[tuple[str, str]]:
         numbers = ", ".join(f"{key} {policy[key]}" for key in ("seed", "client", "round"))
         text += f"; {keep / 10_000:g} % kept, by {escape(str(policy['generator']))} of {numbers}"
     return [("policy", text)]
+
+
+def _update_facts(summary: "Summary") -> list[tuple[str, str]]:
+    """Say to what an update is, whose it is, and its figures."""
+    update = summary.update
+    if update is None:
+        return []
+    return [
+        ("base", escape(update.base)),
+        ("of", f"client {update.client}, round {update.round}, weight {update.weight:g}"),
+        ("energy", f"{update.energy:.4g}"),
+        ("variance", _variance(update)),
+        ("bits", f"{update.bits:,} at least in the first tier, at most {update.most:,}"),
+    ]
+
+
+def _variance(update: "UpdateInfo") -> str:
+    share = f" ({100 * update.variance / update.energy:.3g} % of energy)" if update.energy else ""
+    text = f"{update.variance:.4g}{share}"
+    if update.bound is None:
+        return text
+    return f"{text}; expected {update.expected:.4g}, bound {update.bound:.4g}"
 
 
 def _listed(value: object) -> list[str]:

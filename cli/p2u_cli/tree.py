@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from p2u_cli import output
+from p2u_cli.apply import apply
 from p2u_cli.copy import copy
 from p2u_cli.diff import diff
 from p2u_cli.fetch import fetch
@@ -20,6 +21,7 @@ from p2u_cli.repair import repair
 from p2u_cli.rm import rm
 from p2u_cli.squash import squash
 from p2u_cli.unpack import unpack
+from p2u_cli.update import update
 from p2u_cli.verify import verify
 
 EPILOG = (
@@ -45,6 +47,8 @@ COMMANDS = (
     diff,
     unpack,
     squash,
+    update,
+    apply,
     push,
     refs,
     copy,

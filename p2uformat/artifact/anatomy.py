@@ -23,6 +23,7 @@ from p2uformat.artifact.types import Progress, TensorInfo
 from p2uformat.chunk import Codec
 from p2uformat.codec.frame import Frame, parse_frame
 from p2uformat.container import StoredChunk, stored_chunks
+from p2uformat.manifest import LEVELS
 from p2uformat.parallel import ordered_map, worker_count
 from p2uformat.quant.fit import layer_sections
 from p2uformat.reading import Piece
@@ -34,6 +35,7 @@ _Kinds = Counter[str]
 
 # Streams 1 to 4 of a chunk of base layers; behind them are those of the classes (SPEC.md, 7.3).
 _CODE_STREAMS: Final = ("scales", "zero points", "codes")  # of quantizers without a ladder
+_LEVEL_STREAMS: Final = ("norms", "codes")
 _CLASS_STREAMS: Final = ("steps", "classes", "outlier indices", "outlier values")
 # Codecs from here on need a parent's layer; their frame is that of sections (SPEC.md, 16).
 _FIRST_DIFFERENCE: Final = 16
@@ -50,6 +52,7 @@ _ORDER: Final = (
     "planes",
     "bits",
     "scales",
+    "norms",
     "zero points",
     "codes",
     "residuals",
@@ -187,7 +190,7 @@ class _Dissection:
         place = stored.geometry.block_range(user.block)
         form = parameters_of(stored.record).quantizer
         parts = layer_sections(form, stored.record.shape, *place, payload)
-        names = _CODE_STREAMS[-len(parts) :]
+        names = _code_streams(stored)[-len(parts) :]
         return Counter({name: len(part) for name, part in zip(names, parts, strict=True)})
 
     def _raw_base(self, stored: StoredTensor, block: int) -> _Kinds:
@@ -219,7 +222,7 @@ class _Dissection:
         if is_quantized(user.stored):
             if user.layer or streams > len(_CODE_STREAMS) + 1:
                 return "residuals" if user.layer else "codes"
-            return _CODE_STREAMS[number - streams]
+            return _code_streams(user.stored)[number - streams]
         if user.layer == 0:
             named = codec == Codec.CLASSES and number <= len(_CLASS_STREAMS)
             return _CLASS_STREAMS[number - 1] if named else "symbols"
@@ -275,6 +278,10 @@ def _users(contents: Contents) -> dict[tuple[int, int], _User]:
                 if place is not None and place is not SHARED:
                     found.setdefault((place.page, place.chunk), _User(stored, layer, block))
     return found
+
+
+def _code_streams(stored: StoredTensor) -> tuple[str, ...]:
+    return _LEVEL_STREAMS if stored.record.quantizer == LEVELS else _CODE_STREAMS
 
 
 def _whole(stored: StoredTensor | StoredFile) -> str:

@@ -20,7 +20,7 @@ from p2uformat.artifact.distance import Pair, distances
 from p2uformat.artifact.layerdiff import LayerDiff
 from p2uformat.artifact.open import Artifact, Parents, candidates
 from p2uformat.artifact.types import Progress
-from p2uformat.errors import TensorNotFound
+from p2uformat.errors import InvalidArgument, TensorNotFound
 from p2uformat.parallel import worker_count
 from p2uformat.transport import StorageOptions
 
@@ -73,6 +73,8 @@ def diff(
     ------
     TensorNotFound
         If a pattern matches nothing.
+    InvalidArgument
+        If one is an update and the other is not.
     CorruptData
         If a page or a chunk that is needed is damaged; the error says where.
     ParentMismatch, ParentRequired
@@ -97,6 +99,11 @@ def diff(
     patterns = (tensors,) if isinstance(tensors, str) else tensors
     above = candidates(parents, storage_options)
     with _both(_placed(a, storage_options), _placed(b, storage_options), above) as (old, new):
+        if (old.update is None) != (new.update is None):
+            raise InvalidArgument(
+                "one is an update, a difference of weights, the other a checkpoint",
+                hint="apply the update first, or compare two of a kind",
+            )
         comparison = _Comparison(old, new, patterns)
         report = comparison.report()
         return comparison.measured(report, workers, progress) if errors else report

@@ -26,8 +26,7 @@ from p2uformat.quant.binary64 import add_up, rounded, source_values
 from p2uformat.quant.levels import Levels
 from p2uformat.quant.policy import Policy
 from p2uformat.quant.quantizer import Quantizers, parse_quantizers
-from p2uformat.quant.rounding import format_of
-from p2uformat.tensor import geometry, numpy_dtype
+from p2uformat.tensor import dtype_name, geometry, numpy_dtype
 from p2uformat.transport import StorageOptions
 
 __all__ = ["apply_update", "pack_update"]
@@ -216,9 +215,8 @@ def _difference(
     """Return a difference, rounded once."""
     with np.errstate(all="ignore"):
         if fmt.name in _NATIVE:
-            # Of arrays without dimensions numpy makes a scalar.
-            made: NDArray[np.generic] = np.asarray(np.subtract(new, old))
-            return made.reshape(new.shape)
+            made: NDArray[np.generic] = np.asarray(np.subtract(new, old))  # of rank 0 too
+            return made
         # Binary64 has the digits for two numbers of such dtypes, or more than matter.
         wide = _wide(fmt, new) - _wide(fmt, old)
         unknown = np.isnan(wide)
@@ -348,13 +346,14 @@ def _applied(
     fmt = FORMATS.get(info.dtype)
     if not isinstance(old, np.ndarray):
         raise InvalidArgument(f"tensor {name!r}: expected an array, got {type(old).__name__}")
-    if fmt is None:
-        return source.get(name, tier)
-    if old.shape != info.shape or format_of(old.dtype.newbyteorder("=")) is not fmt:
+    old = old.astype(old.dtype.newbyteorder("="), copy=False)
+    if (dtype_name(old.dtype.name), old.shape) != (info.dtype, info.shape):
         raise InvalidArgument(
             f"tensor {name!r}: {old.dtype} of {old.shape} before, {info.dtype} of {info.shape} in"
             " the update"
         )
+    if fmt is None:
+        return source.get(name, tier)
     moved = source.get(name, tier, dtype="F64").reshape(-1).view(np.float64)
     with np.errstate(all="ignore"):
         wide = _wide(fmt, old) + scale * moved

@@ -111,11 +111,9 @@ def _fill_long(
     first, top = alphabet.short * alphabet.others, alphabet.long - 1
     busy = np.flatnonzero(most | low)
     at, most, low = at[busy], most[busy], low[busy]
-    while most.any():
-        more = most > 0
-        out[at[more]] = first + top
-        at = at + more
-        most = most - more
+    total = np.cumsum(most)
+    out[np.repeat(at - total + most, most) + np.arange(total[-1])] = first + top
+    at = at + most
     for power in reversed(range(top)):
         more = (low >> power & 1) > 0
         out[at[more]] = first + power

@@ -263,7 +263,8 @@ def bucket_norms(form: Levels, cut: Cut, values: F64) -> Words:
         # Powers of two keep squares from leaving the range of binary64, and change no digit.
         exponent = np.frexp(most)[1]
         scaled = np.ldexp(values, -cut.spread(exponent))
-        exact = np.ldexp(np.sqrt(add_up_rows(scaled * scaled, cut.starts)), exponent)
+        with np.errstate(over="ignore"):
+            exact = np.ldexp(np.sqrt(add_up_rows(scaled * scaled, cut.starts)), exponent)
         exact = np.maximum(exact, most)
     return _rounded_up(exact, form.scale_format)
 

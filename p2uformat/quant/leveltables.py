@@ -5,6 +5,8 @@ The root depends on a table, so everything here is binary64 one operation at a t
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Final
 
@@ -115,6 +117,7 @@ def fit_table(counts: Counts, s: int, *, stochastic: bool) -> Table:
         Whether the sum of ``(v - a) * (b - v)`` between neighbouring levels is to be small, the
         variance of stochastic rounding (ALQ of Faghri et al., arXiv 2010.12460, with normalised
         buckets; the largest level is then 1), or that of squares to the nearest one (Lloyd, Max).
+        No table of `uniform` has a smaller one, of magnitudes in the middles of their bins.
 
     Examples
     --------
@@ -125,15 +128,53 @@ def fit_table(counts: Counts, s: int, *, stochastic: bool) -> Table:
     known = [int(count) for count in counts]
     number = [0, *accumulate(known)]
     total = [0, *accumulate(n * x for n, x in zip(known, points, strict=True))]
-    levels = _start(known, s, ends=stochastic)
+    cost = partial(_cost, points=points, number=number, total=total, stochastic=stochastic)
+    settle = partial(_settle, points=points, number=number, total=total, stochastic=stochastic)
+    best = settle(_start(known, s, ends=stochastic))
+    even = [round(level * (1 << _UNIT)) for level in uniform(s)[s:]]
+    if cost(even) < cost(best):
+        # Where few magnitudes are all there is, the way down may end in a hollow far above.
+        best = min(best, even, settle(_spread(points, even)), key=cost)
+    upper = [level / (1 << _UNIT) for level in best[1:]]
+    return as_table([-x for x in upper[::-1]] + [0.0] + upper)
+
+
+def _settle(
+    levels: list[int], points: list[int], number: list[int], total: list[int], *, stochastic: bool
+) -> list[int]:
+    """Move levels, given by their places, until they rest; returns them in units."""
     step = _stochastic_sweep if stochastic else _nearest_sweep
     for _ in range(_SWEEPS):
         before = list(levels)
         step(levels, points, number, total)
         if levels == before:
             break
-    upper = [points[place] / (1 << _UNIT) for place in levels[1:]]
-    return as_table([-x for x in upper[::-1]] + [0.0] + upper)
+    return [points[place] for place in levels]
+
+
+def _spread(points: list[int], levels: list[int]) -> list[int]:
+    """Return the places nearest to levels, each above the one before; the ends stay."""
+    places = [0]
+    for j, level in enumerate(levels[1:], 1):
+        highest = BINS - len(levels) + j
+        places.append(min(max(_place_of(points, level), places[-1] + 1), highest))
+    return places
+
+
+def _cost(
+    levels: list[int], points: list[int], number: list[int], total: list[int], *, stochastic: bool
+) -> int:
+    """Return the sum that a table is to make small, less what is the same for all tables."""
+    if stochastic:
+        cuts = [bisect_right(points, level) for level in levels]
+        factors = [(a + b, a * b) for a, b in pairwise(levels)]
+    else:
+        cuts = [0, *(bisect_right(points, (a + b) // 2) for a, b in pairwise(levels)), BINS]
+        factors = [(-2 * level, -level * level) for level in levels]
+    return sum(
+        first * (total[high] - total[low]) - second * (number[high] - number[low])
+        for (first, second), (low, high) in zip(factors, pairwise(cuts), strict=True)
+    )
 
 
 def _start(counts: list[int], s: int, *, ends: bool) -> list[int]:

@@ -68,11 +68,18 @@ def tally(form: Levels, cut: Cut, norms: Words, found: F64, codes: NDArray[np.ui
     with np.errstate(over="ignore", under="ignore"):
         energy = add_up_rows(found * found, cut.starts)
         lengths = np.diff(cut.starts, append=cut.weights).astype(np.float64)
-        bound = variance_bounds(form.levels, lengths, energy) * (norm * norm)
-        expected = add_up_rows(squares, cut.starts) * (norm * norm)
+        bound = _times_square(variance_bounds(form.levels, lengths, energy), norm)
+        expected = _times_square(add_up_rows(squares, cut.starts), norm)
     counts = np.bincount(codes, minlength=len(levels))
     bits = 8 * form.scale_format.itemsize * cut.count
     return LevelTally(counts, bits, add_up(expected), add_up(bound))
+
+
+def _times_square(sums: F64, norm: F64) -> F64:
+    """Return sums times squares of norms; nothing is off by nothing, however large those are."""
+    square = norm * norm
+    square[sums == 0] = 0
+    return sums * square
 
 
 def variance_bounds(levels: tuple[float, ...], lengths: F64, energy: F64) -> F64:
@@ -122,7 +129,7 @@ def log2_fixed(number: int) -> int:
     Examples
     --------
     >>> log2_fixed(8) >> 32, log2_fixed(3) / 2**32
-    (3, 1.5849625005852431)
+    (3, 1.5849625004921108)
     """
     whole = number.bit_length() - 1
     # 64 bits of the mantissa: squared again and again, its overflows are the binary places.

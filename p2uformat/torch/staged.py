@@ -83,6 +83,11 @@ def stage(
     device: str | torch.device | None,
 ) -> Staged:
     """Decode a tier for a module and see that it fits, without a change to the module."""
+    if artifact.update is not None:
+        raise p2uformat.InvalidArgument(
+            "an update is a difference of weights, and no model",
+            hint="p2uformat.apply_update adds it to the weights that it is to",
+        )
     module = plain(module)
     own = _own(module)
     assigned = _assigns(own, assign=assign)

@@ -13,7 +13,7 @@ from typing import Any
 from p2u_layers import FLOATS, MAX_BLOCK_ELEMENTS, TWO, Cursor, need, source_value
 
 UINT, SIGNED = range(1 << 64), range(-1 << 63, 1 << 64)
-FIGURES = ((range(1 << 32), SIGNED),) * 3
+FIGURES = ((range(1 << 32), range(-65536, 65537)),) * 3
 # 19.1, 19.2, 19.5 Parameters, and 19.4 the policy, as `conform` reads them
 FORMS: dict[str, tuple[Any, ...]] = {"affine": (range(2, 9), range(2), str, UINT, str, FIGURES)}
 FORMS["minifloat"] = (range(2), range(1, 12), range(33), SIGNED, str, object, FIGURES)

@@ -62,7 +62,7 @@ ENCODING_ROOT, FEATURES = ROOT | {"content": 32, "pages": [object]}, {"differenc
 CONTENT_FEATURES = {"levels": "", "lossy": "", "quantizers": "policy", "update": "update"}
 TENSOR = (range(2), str, UINT, str, [UINT], str, list, bytes, [bytes], dict)
 FILE = (range(2), str, UINT, str, UINT, 32, (UINT, UINT), bytes, dict)
-OPAQUE, FIGURE = (UINT, UINT), (range(1 << 32), SIGNED)
+OPAQUE, FIGURE = (UINT, UINT), (range(1 << 32), range(-65536, 65537))
 BITPLANE = (UINT, UINT, [(range(256), range(256), SIGNED, FIGURE)], FIGURE)
 ENCODING_PAGE = ([(UINT, UINT, UINT, object)], [[object]], dict)
 # 8.5 The layers that chunks of a codec may hold: opaque, base, those between, exact; codes, ulp

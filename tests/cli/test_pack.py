@@ -17,6 +17,7 @@ DOCUMENT = {
     "parent": type(None),
     "lossy": bool,
     "policy": type(None),
+    "update": type(None),
     "tiers": list,
 }
 TIER = {

@@ -16,6 +16,8 @@ COMMANDS = (
     "diff",
     "unpack",
     "squash",
+    "update",
+    "apply",
     "push",
     "refs",
     "copy",
@@ -160,7 +162,7 @@ def spy(name):
         told = json.dumps([name, arguments, named], default=lambda value: value.to_dict())
         raise RuntimeError(told)
     setattr(p2uformat, name, tell)
-for name in ("pack", "verify", "unpack", "squash", "fetch", "diff"):
+for name in ("pack", "pack_update", "verify", "unpack", "squash", "fetch", "diff"):
     spy(name)
 """
     (tmp_path / "sitecustomize.py").write_text(code)
@@ -304,6 +306,38 @@ CALLS = {
         "threads": None,
         "storage_options": {"anon": True, "client_kwargs": {"x": {"y": "text"}}},
     },
+    ("update", "a", "b", "c"): {
+        "quantizer": None,
+        "client": 0,
+        "round": 0,
+        "weight": 1.0,
+        "lossy": False,
+        "tier": None,
+        "tiers": None,
+        "allow_nonfinite": False,
+        "parents": [],
+        "overwrite": False,
+        "threads": None,
+        "storage_options": None,
+    },
+    (
+        *("update", "a", "b", "c", "--quantizer", "levels:nf4", "--client", "1", "--round", "2"),
+        *("--weight", "2.5", "--lossy", "--tier", "q8", "--tiers", "q4,exact"),
+        *("--allow-nonfinite", "--with", "p", "--overwrite", "--threads", "2", "--option", "k=7"),
+    ): {
+        "quantizer": "levels:nf4",
+        "client": 1,
+        "round": 2,
+        "weight": 2.5,
+        "lossy": True,
+        "tier": "q8",
+        "tiers": "q4,exact",
+        "allow_nonfinite": True,
+        "parents": ["p"],
+        "overwrite": True,
+        "threads": 2,
+        "storage_options": {"k": 7},
+    },
     ("fetch", "a", "b"): {
         "tier": None,
         "tensors": None,
@@ -339,8 +373,10 @@ CALLS = {
 def test_every_option_reaches_the_library(p2u, spied, arguments, named):
     message = p2u(*arguments, "--json", PYTHONPATH=spied).error["message"]
     called = json.loads(message.removeprefix("internal error: RuntimeError: "))
-    paths = [argument for argument in arguments[1:3] if not argument.startswith("-")]
-    assert called == [arguments[0], paths, named]
+    command = "pack_update" if arguments[0] == "update" else arguments[0]
+    most = 4 if arguments[0] == "update" else 3
+    paths = [argument for argument in arguments[1:most] if not argument.startswith("-")]
+    assert called == [command, paths, named]
 
 
 @pytest.mark.parametrize("command", [("pack", "a", "b"), ("verify", "a"), ("unpack", "a", "b")])

@@ -272,3 +272,14 @@ def test_a_compiled_module_has_the_names_of_its_own(net, original, packed, words
     compiled = torch.compile(net, backend="eager")
     load_into(compiled, packed, "exact")
     assert same(net, original.state_dict())
+
+
+def test_an_update_is_no_model(tmp_path):
+    net = nn.Linear(64, 64)
+    before = copy.deepcopy(net.state_dict())
+    save_file(before, tmp_path / "m.p2u")
+    after = {name: value.numpy() + 1 for name, value in before.items()}
+    p2uformat.pack_update(after, tmp_path / "m.p2u", tmp_path / "u.p2u")
+    with pytest.raises(p2uformat.InvalidArgument, match="no model"):
+        load_into(net, tmp_path / "u.p2u")
+    assert all(torch.equal(net.state_dict()[name], before[name]) for name in before)

@@ -1,4 +1,4 @@
-"""Layers of `affine` and `minifloat`, and what brings the source back (SPEC.md, 19)."""
+"""Layers of `affine`, `minifloat` and `levels`, and what brings the source back (SPEC.md, 19)."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ _NAMES = (
     "affine:4:group=5",
     "affine:3:axis=1:asymmetric:F16",
     "affine:8:F64",
+    "levels:uniform:1:bucket=4:seed=1",
+    "levels:exponential:5:max:nearest:bucket=7:bf16",
+    "levels:fitted:2:f16:round=3",
+    "levels:nf4:nearest:f64",
+    "levels:table=-0.5,0.25,1:nearest",
 )
 
 
@@ -118,9 +123,10 @@ def _seed(made: Any, words: Any, fmt: Any) -> bytes:
     parameters = quantized_parameters(made.quantizer, made.transform, figures, 1)
     place = made.shape, 0, made.size
     near = rebuild(made.quantizer, made.transform, *place, made.data, fmt, fmt)
-    kind = "minifloat" if isinstance(parameters, MinifloatParameters) else "affine"
     rest = residual(fmt, words, near)
-    return packed([kind, parameters.to_value(), fmt.name, list(made.shape), made.data, rest])
+    return packed(
+        [parameters.name, parameters.to_value(), fmt.name, list(made.shape), made.data, rest]
+    )
 
 
 def _change(value: Any, rng: Random, mutate: MUTATE) -> Any:

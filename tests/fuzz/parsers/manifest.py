@@ -44,10 +44,11 @@ _TIERS = 15
 _PARENT = 16
 _QUANTIZERS = 32
 _LOSSY = 64
+_LEVELS = 128
 
 
 def _features(front: int) -> frozenset[str]:
-    flags = {_QUANTIZERS: "quantizers", _LOSSY: "lossy"}
+    flags = {_QUANTIZERS: "quantizers", _LOSSY: "lossy", _LEVELS: "levels"}
     return frozenset(name for bit, name in flags.items() if front & bit)
 
 
@@ -151,6 +152,7 @@ def _pages() -> Iterator[tuple[int, bytes, bytes]]:
             continue
         front = (tiers - 1) & _TIERS | (_PARENT if features else 0)
         front |= _QUANTIZERS * ("quantizers" in known) | _LOSSY * ("lossy" in known)
+        front |= _LEVELS * ("levels" in known)
         for content, encoding in zip(parts[2::2], parts[3::2], strict=False):
             yield front, content, encoding
 
