@@ -1,0 +1,159 @@
+"""What clients train together: a network, its data, and how that is dealt out to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from benchmarks.sources import Array
+from experiments import models, networks
+
+__all__ = ["SPLITS", "Task", "dealt", "digits_mlp", "find", "tasks"]
+
+SPLITS = {"iid": None, "Dirichlet(0.3)": 0.3}
+_FEWEST = 24  # rows that each client has
+_TRAINED = 1400  # digits
+_RAYS = 424  # X-rays of the 624
+_PYRAMID = (64, 256, 128, 64, 64, 10)
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A network with its data.
+
+    Parameters
+    ----------
+    name
+        What to print.
+    make
+        Makes the network; its values depend on PyTorch's seed.
+    train, test
+        Inputs and labels.
+    clients
+        How many there are.
+    batch, steps, rate
+        Rows of a step, steps of a client in a round, and their rate.
+    rounds
+        Of a run.
+    """
+
+    name: str
+    make: Callable[[], nn.Module]
+    train: Batch
+    test: Batch
+    clients: int
+    batch: int
+    steps: int
+    rate: float
+    rounds: int
+
+    def fresh(self, seed: int) -> dict[str, Array]:
+        """Return first weights."""
+        torch.manual_seed(seed)
+        return {name: value.numpy().copy() for name, value in self.make().state_dict().items()}
+
+    def net(self, weights: dict[str, Array]) -> nn.Module:
+        """Return the network with values, in memory of its own."""
+        made = self.make()
+        made.load_state_dict({name: torch.from_numpy(v.copy()) for name, v in weights.items()})
+        return made
+
+    def score(self, weights: dict[str, Array]) -> tuple[float, float]:
+        """Return how much of the test is right, in percent, and the loss of all training rows."""
+        net = self.net(weights).eval()
+        with torch.inference_mode():
+            right = net(self.test[0]).argmax(1) == self.test[1]
+            loss = functional.cross_entropy(net(self.train[0]), self.train[1])
+        return 100 * float(right.float().mean()), float(loss)
+
+
+def digits_mlp() -> nn.Module:
+    """Make a network of five layers, of 4 k to 33 k weights and a small last one."""
+    parts: list[nn.Module] = []
+    for before, width in zip(_PYRAMID, _PYRAMID[1:], strict=False):
+        layer = nn.Linear(before, width)
+        nn.init.kaiming_normal_(layer.weight)
+        parts += [layer, nn.ReLU()]
+    return nn.Sequential(*parts[:-1])
+
+
+def tasks(data: Path | None, *, quick: bool) -> list[Task]:
+    """List what can be trained here."""
+    return list(_tasks(data, quick=quick))
+
+
+def find(name: str, data: Path | None, *, quick: bool) -> Task:
+    """Return the task of a name, as another process made it.
+
+    Raises
+    ------
+    LookupError
+        If there is none.
+    """
+    for task in _tasks(data, quick=quick):
+        if task.name == name:
+            return task
+    raise LookupError(name)
+
+
+def _tasks(data: Path | None, *, quick: bool) -> Iterator[Task]:
+    digits = models.digits_data()
+    if digits is not None:
+        images, labels = digits[0].flatten(1), digits[1]
+        parts = (images[:_TRAINED], labels[:_TRAINED]), (images[_TRAINED:], labels[_TRAINED:])
+        rounds = 3 if quick else 10
+        yield Task("digits", digits_mlp, *parts, 8, 24, 8, 0.1, rounds)
+    path = None if data is None or quick else data / "pneumonia" / "test624.npz"
+    if path is not None and path.is_file():
+        with np.load(path) as held:
+            values = torch.from_numpy(held["x"])[:, None]
+            labels = torch.from_numpy(held["y"].ravel().astype(np.int64))
+        order = torch.from_numpy(np.random.default_rng(0).permutation(len(labels)))
+        train, test = order[:_RAYS], order[_RAYS:]
+        parts = (values[train], labels[train]), (values[test], labels[test])
+        yield Task("X-rays", networks.xray_net, *parts, 8, 16, 6, 0.05, 8)
+
+
+def dealt(labels: torch.Tensor, clients: int, alpha: float | None, seed: int) -> list[Array]:
+    """Deal rows out to clients.
+
+    Parameters
+    ----------
+    labels
+        Of all rows.
+    clients
+        How many there are.
+    alpha
+        None: each has as many, at random. Otherwise each label is divided by shares that are drawn
+        from a Dirichlet distribution (Hsu et al. 2019, arXiv 1909.06335), again until everyone has
+        two dozen rows.
+    seed
+        What is drawn from.
+
+    Examples
+    --------
+    >>> rows = dealt(torch.arange(200) % 4, 4, None, 0)
+    >>> sorted(len(each) for each in rows), len(set(np.concatenate(rows)))
+    ([50, 50, 50, 50], 200)
+    """
+    rng = np.random.default_rng((seed, 77))
+    if alpha is None:
+        return np.array_split(rng.permutation(len(labels)), clients)
+    kinds = labels.numpy()
+    while True:
+        parts: list[list[Array]] = [[] for _ in range(clients)]
+        for kind in np.unique(kinds):
+            rows = rng.permutation(np.flatnonzero(kinds == kind))
+            cuts = np.cumsum(rng.dirichlet([alpha] * clients))[:-1] * len(rows)
+            for part, piece in zip(parts, np.split(rows, cuts.astype(int)), strict=True):
+                part.append(piece)
+        found = [np.concatenate(part) for part in parts]
+        if min(map(len, found)) >= _FEWEST:
+            return found
