@@ -31,7 +31,7 @@ VARIANTS = (
     Variant("q3, 3.0 bits", ("q3", "exact"), "q3"),
 )
 
-#: Label -> whether tensors under 4,096 elements are quantized too.
+#: Label -> whether small tensors are quantized too.
 Q4_0 = {"Q4_0, same tensors": False, "Q4_0, every matrix": True}
 
 
@@ -97,9 +97,9 @@ def run(found: Sequence[Task], work: Path) -> Section:
             checks += _checks(task.checkpoint.name, scores)
     note = (
         "Accuracy in percent; CIFAR-10 on 2,000 test images, chest X-rays on 624. Q4_0 is applied "
-        "to the tensors that a `.p2u` quantizes (4,096 elements or more), and to every matrix and "
-        "kernel, as conversions to GGUF do. On 2,000 images one point is about one standard error: "
-        "differences below it say little."
+        "to the tensors that a `.p2u` quantizes (2,048 elements or more, vectors 4,096), and to "
+        "every matrix and kernel, as conversions to GGUF do. On 2,000 images one point is about "
+        "one standard error: differences below it say little."
     )
     return Section("accuracy", "Accuracy", [Table("", columns, rows, note)] if rows else [], checks)
 

@@ -65,7 +65,7 @@ def run(checkpoints: Sequence[Checkpoint], work: Path) -> Section:
     columns = ["model", "weights", "Q4_0 error (4.5 bits)"]
     columns += [f"{what} at {bits}" for bits in TARGETS for what in ("error", "ratio", "bits")]
     note = (
-        "Relative RMS error over all float tensors of at least 4,096 elements together. "
+        "Relative RMS error over all tensors that a `.p2u` quantizes together. "
         "`ratio` is the q4 tier's error over Q4_0's; `bits` counts the q4 chunks, headers included."
     )
     return Section(

@@ -32,8 +32,9 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 }
 FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 
-#: Tensors with fewer elements travel exactly in a `.p2u`, and are left alone in every peer too.
-SMALL = 4096
+#: Vectors and matrices with fewer elements travel exactly in a `.p2u`, and are left alone in every
+#: peer too.
+SMALL_VECTOR, SMALL_MATRIX = 4096, 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,12 @@ def is_float(array: Array) -> bool:
 
 
 def quantized(tensors: Mapping[str, Array]) -> dict[str, Array]:
-    """Pick the tensors that 4-bit formats quantize: floats of at least 4096 elements."""
-    return {k: v for k, v in tensors.items() if is_float(v) and v.size >= SMALL}
+    """Pick the tensors of floats that a `.p2u` quantizes: all but small ones."""
+    return {
+        name: array
+        for name, array in tensors.items()
+        if is_float(array) and array.size >= (SMALL_MATRIX if array.ndim > 1 else SMALL_VECTOR)
+    }
 
 
 def cast(source: Path, dtype: str, destination: Path) -> Path:

@@ -45,7 +45,7 @@ TIER_NOTE = (
     "that more lost is worse). RMS error is relative, over the tensors that a `.p2u` "
     "quantizes. Naive: integers of one grid a tensor, from its least value to its greatest, "
     "of the same tensors; the difference as float32 behind zstd -19 (-3 for MiniLM). `Every "
-    "matrix` quantizes those of fewer than 4,096 weights too, which a `.p2u` keeps exact. "
+    "matrix` quantizes those of fewer than 2,048 weights too, which a `.p2u` keeps exact. "
     "With the difference the weights are the original's but for the last bits, see below: "
     "its score is taken for the original's."
 )

@@ -375,7 +375,7 @@ class _Job:
             cut = geometry(tensor.dtype, tensor.shape, tensor.nbytes)
             rule = self._policy.of(tensor.name)
             exact = rule.exact or self._policy.forms is not None
-            fmt = formats_of(tensor.dtype, cut.elements, exact=exact)
+            fmt = formats_of(tensor.dtype, tensor.shape, exact=exact)
             shapes.append((tensor, cut, rule, fmt))
         weights = sum(cut.elements for _, cut, _, fmt in shapes if fmt is not None)
         fits = self._fits()

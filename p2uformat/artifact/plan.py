@@ -40,7 +40,8 @@ __all__ = [
 Words = NDArray[np.unsignedinteger]
 Steps = NDArray[np.int16]
 
-SMALL = 4096  # float tensors below this travel exactly
+SMALL = 4096  # float tensors below this travel exactly,
+SMALL_MATRIX = 2048  # those of two or more dimensions below this
 ALONE = 1 << 17  # a block of this many weights has chunks of its own
 GROUP = 1 << 19  # smaller ones share chunks of up to this many
 _SIZE_TILT = 1.25
@@ -413,8 +414,9 @@ def keep_every(weights: int) -> int:
     return max(1, -(-weights // _SAMPLE))
 
 
-def formats_of(dtype: str, elements: int, *, exact: bool) -> FloatFormat | None:
+def formats_of(dtype: str, shape: tuple[int, ...], *, exact: bool) -> FloatFormat | None:
     """Return the ladder's format for a tensor, None if it travels exactly."""
-    if exact or elements < SMALL:
+    least = SMALL_MATRIX if len(shape) > 1 else SMALL
+    if exact or math.prod(shape) < least:
         return None
     return FORMATS.get(dtype)

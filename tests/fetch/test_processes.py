@@ -192,7 +192,8 @@ def test_a_full_disk_is_told_and_nothing_is_lost(whole, tmp_path, monkeypatch):
                 p2uformat.fetch(server.url_of("m.p2u"), tmp_path / "a.p2u")
             assert "free some space" in caught.value.hint
         result = p2uformat.fetch(server.url_of("m.p2u"), tmp_path / "a.p2u")
-    assert result.present > 500_000
+    # How much depends on how many chunks were on their way at once.
+    assert result.present > 100_000
     assert (tmp_path / "a.p2u").read_bytes() == whole.read_bytes()
 
 
