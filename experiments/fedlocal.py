@@ -110,7 +110,8 @@ def learn(
             name: total / task.steps * float(held[name].square().mean())
             for name, total in squares.items()
         }
-    after = {name: value.detach().numpy().copy() for name, value in net.state_dict().items()}
+    state = net.state_dict()
+    after = {name: state[name].detach().numpy().copy() for name in weights}
     return Learnt(after, float(np.mean(losses)), sensitivity, drops)
 
 

@@ -14,12 +14,13 @@ from torch.nn import functional
 from benchmarks.sources import Array
 from experiments import models, networks
 
-__all__ = ["SPLITS", "Task", "dealt", "digits_mlp", "find", "tasks"]
+__all__ = ["SPLITS", "Task", "dealt", "digits_mlp", "find", "large", "rays_net", "tasks"]
 
 SPLITS = {"iid": None, "Dirichlet(0.3)": 0.3}
 _FEWEST = 24  # rows that each client has
 _TRAINED = 1400  # digits
 _RAYS = 424  # X-rays of the 624
+_TUNED = 1500  # images of CIFAR-10's test that ResNet20 is tuned on, of 2,000
 _PYRAMID = (64, 256, 128, 64, 64, 10)
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -57,12 +58,15 @@ class Task:
     def fresh(self, seed: int) -> dict[str, Array]:
         """Return first weights."""
         torch.manual_seed(seed)
-        return {name: value.numpy().copy() for name, value in self.make().state_dict().items()}
+        state = self.make().state_dict()
+        floats = {name: value for name, value in state.items() if value.is_floating_point()}
+        return {name: value.numpy().copy() for name, value in floats.items()}
 
     def net(self, weights: dict[str, Array]) -> nn.Module:
         """Return the network with values, in memory of its own."""
         made = self.make()
-        made.load_state_dict({name: torch.from_numpy(v.copy()) for name, v in weights.items()})
+        held = {name: torch.from_numpy(v.copy()) for name, v in weights.items()}
+        made.load_state_dict(held, strict=False)
         return made
 
     def score(self, weights: dict[str, Array]) -> tuple[float, float]:
@@ -82,6 +86,14 @@ def digits_mlp() -> nn.Module:
         nn.init.kaiming_normal_(layer.weight)
         parts += [layer, nn.ReLU()]
     return nn.Sequential(*parts[:-1])
+
+
+def rays_net() -> nn.Module:
+    """Make a small CNN for images of 28 x 28 in uint8: three layers of 5 k to 33 k weights."""
+    parts: list[nn.Module] = []
+    for before, width in ((1, 16), (16, 32), (32, 64)):
+        parts += [nn.Conv2d(before, width, 3, 2, 1), nn.ReLU()]
+    return networks.XrayNet(*parts, nn.Flatten(), nn.Linear(1024, 32), nn.ReLU(), nn.Linear(32, 2))
 
 
 def tasks(data: Path | None, *, quick: bool) -> list[Task]:
@@ -110,15 +122,40 @@ def _tasks(data: Path | None, *, quick: bool) -> Iterator[Task]:
         parts = (images[:_TRAINED], labels[:_TRAINED]), (images[_TRAINED:], labels[_TRAINED:])
         rounds = 3 if quick else 10
         yield Task("digits", digits_mlp, *parts, 8, 24, 8, 0.1, rounds)
-    path = None if data is None or quick else data / "pneumonia" / "test624.npz"
-    if path is not None and path.is_file():
+    if data is not None and not quick:
+        yield from _rays(data / "pneumonia" / "test624.npz")
+
+
+def _rays(path: Path) -> Iterator[Task]:
+    if path.is_file():
         with np.load(path) as held:
             values = torch.from_numpy(held["x"])[:, None]
             labels = torch.from_numpy(held["y"].ravel().astype(np.int64))
         order = torch.from_numpy(np.random.default_rng(0).permutation(len(labels)))
         train, test = order[:_RAYS], order[_RAYS:]
         parts = (values[train], labels[train]), (values[test], labels[test])
-        yield Task("X-rays", networks.xray_net, *parts, 8, 16, 6, 0.05, 8)
+        yield Task("chest X-rays", rays_net, *parts, 8, 16, 8, 0.1, 10)
+
+
+def large(data: Path | None, rounds: int) -> Task | None:
+    """Return the tuning of a ResNet20 that was trained on CIFAR-10, if its weights are present."""
+    for model in models.real(data):
+        if model.key.startswith("resnet20"):
+            order = torch.from_numpy(np.random.default_rng(0).permutation(len(model.labels)))
+            train, test = order[:_TUNED], order[_TUNED:]
+
+            def make(path: Path = model.path) -> nn.Module:
+                net = networks.CifarResNet(3)
+                state = {k: torch.from_numpy(v.copy()) for k, v in models.state_of(path).items()}
+                net.load_state_dict(state, strict=False)
+                return net
+
+            parts = (
+                (model.inputs[train], model.labels[train]),
+                (model.inputs[test], model.labels[test]),
+            )
+            return Task("ResNet20 tuned, CIFAR-10", make, *parts, 4, 32, 3, 0.01, rounds)
+    return None
 
 
 def dealt(labels: torch.Tensor, clients: int, alpha: float | None, seed: int) -> list[Array]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from experiments import live, omc, p2u
+from experiments import elastiquant, live, omc, p2u
 from experiments.setting import Experiment
 
 __all__ = ["EXPERIMENTS"]
 
-EXPERIMENTS: tuple[Experiment, ...] = (p2u.EXPERIMENT, live.EXPERIMENT, omc.EXPERIMENT)
+EXPERIMENTS: tuple[Experiment, ...] = (p2u.EXPERIMENT, live.EXPERIMENT, omc.EXPERIMENT, elastiquant.EXPERIMENT)
