@@ -102,7 +102,9 @@ def distributed(task: Task, rounds: int) -> Task:
     return replace(task, clients=4, steps=1, rate=0.2, rounds=rounds)
 
 
-def run(task: Task, rule: Rule, split: str, seed: int, work: Path, most: int | None = None) -> Course:
+def run(
+    task: Task, rule: Rule, split: str, seed: int, work: Path, most: int | None = None
+) -> Course:
     """Train for the task's rounds, or until so many bytes went up."""
     rows = dealt(task.train[1], task.clients, SPLITS[split], seed)
     course = Course()

@@ -178,11 +178,20 @@ def _bounds(courses: Sequence[Course]) -> list[Check]:
     mean = float(np.mean(drawn))
     share = max(c.share[0] for c in courses), max(c.share[1] for c in courses)
     return [
-        Check("updates whose variance is above its bound", sum(c.over_variance for c in courses), "<=", 0),  # fmt: skip
-        Check("updates whose bits are above their bound", sum(c.over_bits for c in courses), "<=", 0),  # fmt: skip
+        Check(
+            "updates whose variance is above its bound",
+            sum(c.over_variance for c in courses),
+            "<=",
+            0,
+        ),  # fmt: skip
+        Check(
+            "updates whose bits are above their bound", sum(c.over_bits for c in courses), "<=", 0
+        ),  # fmt: skip
         Check(f"largest variance / bound, of {len(drawn):,} updates", share[0], "<=", 1),
         Check(f"largest bits / bound, of {len(drawn):,} updates", share[1], "<=", 1),
-        Check("measured variance / expected, mean of all updates, off 1 by", abs(mean - 1), "<=", 0.02),  # fmt: skip
+        Check(
+            "measured variance / expected, mean of all updates, off 1 by", abs(mean - 1), "<=", 0.02
+        ),  # fmt: skip
     ]
 
 

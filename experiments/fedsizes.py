@@ -66,8 +66,7 @@ def ladders(weights: Mapping[str, Arrays], work: Path) -> tuple[Table, list[Chec
 def _up_to(arrays: Arrays, path: Path, tiers: str, *, apart: bool) -> float:
     """Return bytes of manifest and tiers to q8."""
     summary = p2uformat.pack(arrays, path, tiers=tiers, chunk_per_tensor=apart, overwrite=True)
-    last = next(tier for tier in summary.tiers if tier.name == "q8")
-    plan = p2uformat.plan_fetch(path, f"{path}.none", tier=last.name)
+    plan = p2uformat.plan_fetch(path, f"{path}.none", tier="q8")
     return summary.manifest_bytes + plan.total
 
 
@@ -103,19 +102,28 @@ def following(task: Task, rounds: int, work: Path) -> tuple[list[list[Cell]], Ch
         for number in range(rounds):
             server.publish(weights)
             got = client.receive()
-            fresh = p2uformat.pack(weights, Path(held, "fresh"), tiers="q4,q8,exact", overwrite=True)
-            whole = p2uformat.plan_fetch(Path(held, "fresh"), f"{held}/none", tier="q4").total
+            p2uformat.pack(weights, f"{held}/fresh", tiers="q4,q8,exact", overwrite=True)
+            whole = p2uformat.plan_fetch(f"{held}/fresh", f"{held}/none", tier="q4").total
             kind = "key" if number and got.fetched.parent is None else ""
             rows_out.append([task.name, number + 1, kind, got.moved, whole, got.moved / whole])
             weights = _averaged(task, got.weights, weights, rows, number)
-            del fresh
     later = [float(row[5] or 0) for row in rows_out[1:]]
     steady = [float(row[5] or 0) for row in rows_out[1:] if not row[2]]
     keys = len(later) - len(steady)
     return (
         rows_out,
-        Check(f"bytes down at q4 after the first / fresh q4, {task.name}, {keys} key frame of {len(later)}", float(np.mean(later)), "<=", MOST_FOLLOWING),  # fmt: skip
-        Check(f"the same without key frames, {task.name}", float(np.mean(steady)), "<=", MOST_FOLLOWING),  # fmt: skip
+        Check(
+            f"bytes down at q4 after the first / fresh q4, {task.name}, {keys} key frame of {len(later)}",
+            float(np.mean(later)),
+            "<=",
+            MOST_FOLLOWING,
+        ),  # fmt: skip
+        Check(
+            f"the same without key frames, {task.name}",
+            float(np.mean(steady)),
+            "<=",
+            MOST_FOLLOWING,
+        ),  # fmt: skip
     )
 
 
@@ -127,5 +135,3 @@ def _averaged(task: Task, start: Arrays, model: Arrays, rows: list[Array], numbe
         for name, total in sums.items():
             total += (after[name].astype(np.float64) - start[name]) / len(rows)
     return {name: (value + sums[name]).astype(value.dtype) for name, value in model.items()}
-
-

@@ -82,9 +82,7 @@ def digits_mlp() -> nn.Module:
     """Make a network of five layers, of 4 k to 33 k weights and a small last one."""
     parts: list[nn.Module] = []
     for before, width in zip(_PYRAMID, _PYRAMID[1:], strict=False):
-        layer = nn.Linear(before, width)
-        nn.init.kaiming_normal_(layer.weight)
-        parts += [layer, nn.ReLU()]
+        parts += [_he(nn.Linear(before, width)), nn.ReLU()]
     return nn.Sequential(*parts[:-1])
 
 
@@ -92,8 +90,15 @@ def rays_net() -> nn.Module:
     """Make a small CNN for images of 28 x 28 in uint8: three layers of 5 k to 33 k weights."""
     parts: list[nn.Module] = []
     for before, width in ((1, 16), (16, 32), (32, 64)):
-        parts += [nn.Conv2d(before, width, 3, 2, 1), nn.ReLU()]
-    return networks.XrayNet(*parts, nn.Flatten(), nn.Linear(1024, 32), nn.ReLU(), nn.Linear(32, 2))
+        parts += [_he(nn.Conv2d(before, width, 3, 2, 1)), nn.ReLU()]
+    dense = _he(nn.Linear(1024, 32)), nn.ReLU(), _he(nn.Linear(32, 2))
+    return networks.XrayNet(*parts, nn.Flatten(), *dense)
+
+
+def _he(layer: nn.Module) -> nn.Module:
+    """Give a layer weights that keep the size of what goes through it (He et al. 2015)."""
+    nn.init.kaiming_normal_(layer.weight)
+    return layer
 
 
 def tasks(data: Path | None, *, quick: bool) -> list[Task]:
@@ -134,7 +139,7 @@ def _rays(path: Path) -> Iterator[Task]:
         order = torch.from_numpy(np.random.default_rng(0).permutation(len(labels)))
         train, test = order[:_RAYS], order[_RAYS:]
         parts = (values[train], labels[train]), (values[test], labels[test])
-        yield Task("chest X-rays", rays_net, *parts, 8, 16, 8, 0.1, 10)
+        yield Task("chest X-rays", rays_net, *parts, 8, 16, 8, 0.1, 8)
 
 
 def large(data: Path | None, rounds: int) -> Task | None:
