@@ -1,4 +1,4 @@
-"""Distributed training whose updates go up as codes of levels: how many, and which, follows a rule."""
+"""Distributed training whose updates go up as codes of levels, of a fixed number or a rule's."""
 
 from __future__ import annotations
 

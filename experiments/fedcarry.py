@@ -1,4 +1,4 @@
-"""How models come down to clients and updates go up: through a store, or as files with its sizes."""
+"""How models come down and updates go up: through a store, or as files with its sizes."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class _Averaging:
 
 
 class Plain:
-    """fp32 down, whole; up plainly, or as updates that are packed for their size and their values."""
+    """fp32 down, whole; up plainly, or as updates packed for their size and values."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

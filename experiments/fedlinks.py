@@ -53,15 +53,21 @@ def simulated(sizes: Sizes) -> tuple[Table, Table]:
             if when == "later":
                 at = np.sort(seconds)[9::10]
                 curves += [[way, (n + 1) / len(at) * 100, float(s)] for n, s in enumerate(at)]
-    classes = {width: f"{down / 1e3:,.0f} + {up / 1e3:,.0f}" for width, (down, up) in sizes.following.items()}  # fmt: skip
+    classes = [
+        f"{width} bits {down / 1e3:,.0f} + {up / 1e3:,.0f}"
+        for width, (down, up) in sizes.following.items()
+    ]
     note = (
         f"{CLIENTS:,} clients, links of {SLOWEST:g} to {FASTEST:g} Mbit/s (log-normal, median "
         f"{MEDIAN:g}, sigma {SIGMA:g}, seed {SEED}), as fast up as down; {COMPUTE:g} s of training "
-        f"each; no delay, no crowding at the server. {sizes.name}; kB down and up of a later round, as "
-        f"measured: {', '.join(f'{w} bits {text}' for w, text in classes.items())}. Chosen per link: "
+        f"each; no delay, no crowding at the server. {sizes.name}; kB down and up of a later "
+        f"round, as measured: {', '.join(classes)}. Chosen per link: "
         f"the most of 2, 4, 6, 8 bits that meets {DEADLINE:g} s, or 2."
     )
-    columns = ("round", "way", "mean width", "half are done, s", "90 %, s", "all, s", f"within {DEADLINE:g} s, %")  # fmt: skip
+    columns = (
+        *("round", "way", "mean width", "half are done, s", "90 %, s", "all, s"),
+        f"within {DEADLINE:g} s, %",
+    )
     shown = Table("A round of 1,000 clients, simulated", columns, rows, note)
     return shown, Table("Seconds of clients", ("way", "done, %", "seconds"), curves, shown=False)
 
@@ -72,7 +78,8 @@ def _ways(held: Mapping[int, tuple[float, float]], links: Array) -> dict[str, Ar
     for width in (4, 6, 8):
         fits = _seconds(held, links, all_of(width)) <= DEADLINE
         chosen = np.where(fits, width, chosen)
-    return {"fp32": all_of(32), "8 bits for all": all_of(8), "4 bits for all": all_of(4), "chosen per link": chosen}  # fmt: skip
+    ways = {"fp32": all_of(32), "8 bits for all": all_of(8), "4 bits for all": all_of(4)}
+    return ways | {"chosen per link": chosen}
 
 
 def _seconds(held: Mapping[int, tuple[float, float]], links: Array, widths: Array) -> Array:

@@ -24,7 +24,7 @@ class Lasso:
     Parameters
     ----------
     strength
-        Of the penalty: it times the root of a layer's size times the norm of what lies in the plane.
+        Of the penalty: times the root of a layer's size times the norm of what is in the plane.
     density
         A plane is dropped when no larger share of the layer's weights has its bit.
     """

@@ -54,7 +54,7 @@ def run(setting: Setting) -> Section:
     found = dict(zip(every, spread(_one, every, place, setting), strict=True))
     compared, checks = _compared(tasks, found, setting)
     ladder, sizes = fedsizes.ladders(
-        fedsizes.known(None if setting.quick else setting.data, setting.work, tasks[0]),
+        fedsizes.known(setting, tasks[0]),
         setting.work,
     )
     follows, more = _follows(setting, tasks[0])
@@ -85,15 +85,16 @@ def _note(tasks: Sequence[Task]) -> str:
     lasso = Lasso()
     return (
         f"{'; '.join(parts)}. Two clients for each of the budgets 2, 4, 6 and 8: as many stored "
-        "bits as the tier of that name takes of the whole model, so that fixed and mixed precision "
-        "take the same bytes of a model that is fresh. Updates have each layer's width as well "
+        "bits as the tier of that name takes of the whole model, so that fixed and mixed "
+        "precision take the same bytes of a fresh model. Updates have each layer's width as well "
         "(`Levels`, uniform, `max`, as many levels as the width has codes). Fixed: every layer at "
-        "the client's width; or at 5 bits for all clients, which is as many bytes in all, but more "
-        "than half of the clients can take. Planned: `plan_widths`, with sensitivities that clients "
-        "report (squared gradients times squared weights). Pruned and grown: the paper's rule, with "
-        f"the group lasso on top bit planes (strength {lasso.strength:g}) in clients' steps, a plane being "
-        f"dropped at a density of {lasso.density:g}; neither was tuned on results. Models are children "
-        f"of the last round's, every {KEY_EVERY}th is whole."
+        "the client's width; or at 5 bits for all clients, which is as many bytes in all, but "
+        "more than half of the clients can take. Planned: `plan_widths`, with sensitivities that "
+        "clients report (squared gradients times squared weights). Pruned and grown: the paper's "
+        f"rule, with the group lasso on top bit planes (strength {lasso.strength:g}) in "
+        f"clients' steps; a plane is dropped at a density of {lasso.density:g}. Models are "
+        "children of the last round's, "
+        f"every {KEY_EVERY}th is whole."
     )
 
 
@@ -134,15 +135,16 @@ def _compared(tasks: Sequence[Task], found: Found, setting: Setting) -> tuple[Ta
                 dropped = sum(one.dropped for one in mine) if method == RULED else None
                 rows.append([*row, dropped])
                 if method in {PLANNED, RULED} and gain is not None:
-                    what = f"points above fixed precision at equal bytes, {method.name}, {task.name}, {split}"
-                    checks.append(Check(f"{what} (± {gain.error or 0:.2f})", gain.value, ">=", 0))
+                    what = f"above fixed precision at equal bytes, {method.name}, {task.name}, "
+                    what += f"{split} (± {gain.error or 0:.2f})"
+                    checks.append(Check(what, gain.value, ">=", 0, "points"))
     columns = (
         *("task", "split", "method", "right at the end, %", "±", "above fixed at equal bytes", "±"),
         *("down, kB", "manifests, kB", "up, kB", "planes dropped"),
     )
     note = (
         "Mean and standard error over seeds. Above fixed at equal bytes: accuracy minus that of "
-        "`fixed 2, 4, 6, 8` of the same seed when as many bytes had moved (down, manifests and up), "
+        "`fixed 2, 4, 6, 8` of the same seed when as many bytes had moved (down, manifests, up), "
         "the mean from a quarter of the bytes on; points. Bytes: of all clients and rounds."
     )
     return Table("Accuracy for bytes", columns, rows, note), checks
@@ -190,14 +192,12 @@ def _through(jobs: Sequence[Job], found: Found) -> Table:
         mine, other = found[job], found[*job[:4], False]
         count = len(mine.score)
         same = mine.score == other.score[:count]
-        rows.append(
-            [job[1].name, count, sum(mine.down), sum(other.down[:count])]
-            + [sum(mine.up), sum(other.up[:count]), "yes" if same else "no"]
-        )
+        row: list[Cell] = [job[1].name, count, sum(mine.down), sum(other.down[:count])]
+        rows.append([*row, sum(mine.up), sum(other.up[:count]), "yes" if same else "no"])
     note = (
-        "The first rounds of a run, iid and of the first seed, through `Server` and `Client`, beside "
-        "the run above it, which packs the same files, reads from them what clients would, and "
-        "counts with `plan_fetch`. Files of updates through a store have some bytes of other facts."
+        "The first rounds of a run, iid and of the first seed, through `Server` and `Client`, "
+        "beside the run above it, which packs the same files, reads from them what clients would, "
+        "and counts with `plan_fetch`. Models in a store have some bytes more: facts of the round."
     )
     columns = ("method", "rounds", "down", "planned", "up", "packed", "same accuracy")
     return Table("Through a store", columns, rows, note)
@@ -207,7 +207,7 @@ def _through(jobs: Sequence[Job], found: Found) -> Table:
 
 
 def _follows(setting: Setting, small: Task) -> tuple[Table, list[Check]]:
-    rounds = 3 if setting.quick else ROUNDS_FOLLOWING
+    rounds = 2 if setting.quick else ROUNDS_FOLLOWING
     tasks = [replace(small, rounds=rounds)]
     large = None if setting.quick else fedtasks.large(setting.data, rounds)
     if large is not None:

@@ -65,7 +65,10 @@ def elastic(path: Path, tables: Sequence[Table]) -> bool:
             axis.plot([v / 1e6 for v in x], y, line, color=colour, label=name)
         axis.set(title=split, xlabel="bytes up of all clients, MB", yscale="log")
         axis.set_ylabel("training loss, mean of seeds")
-        axis.grid(visible=True, alpha=0.3, which="both")
+        axis.set_yticks([0.2, 0.5, 1, 2], ["0.2", "0.5", "1", "2"])
+        axis.set_yticks([], minor=True)
+        axis.set_ylim(0.9 * min(float(row[5] or 0) for row in rows if row[1] != "fp32"), 2.5)
+        axis.grid(visible=True, alpha=0.3)
     for name, (colour, line) in _UPDATES.items():
         mine = [row for row in rows if row[0] == splits[0] and row[1] == name and row[2] == 0]
         x, y = [float(row[3] or 0) for row in mine], [float(row[7] or 0) for row in mine]

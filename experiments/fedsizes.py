@@ -14,24 +14,30 @@ from experiments import models
 from experiments.fedcarry import scratch
 from experiments.fedlocal import learn
 from experiments.fedtasks import Task, dealt
+from experiments.setting import Setting
 from p2uformat.federated import Client, Server, layers_of, plan_widths, used_bits
 
 __all__ = ["following", "ladders"]
 
 BUDGETS = (2, 4, 6, 8)
 MOST_LADDER, MOST_FOLLOWING = 1.02, 0.25
+LADDERS = (
+    "q2,q4,q6,q8,exact",
+    "q2,q3,q4,q5,q6,q7,q8,exact",
+    "q1,q2,q3,q4,q5,q6,q7,q8,exact",
+)
 Arrays = dict[str, Array]
 
 
-def known(data: Path | None, work: Path, task: Task | None) -> dict[str, Arrays]:
+def known(setting: Setting, task: Task) -> dict[str, Arrays]:
     """Return the weights that ladders are measured on."""
-    found: dict[str, Arrays] = {}
-    digits = models.digits(work)
+    found = {f"{task.name}, untrained": task.fresh(0)}
+    if setting.quick:
+        return found
+    digits = models.digits(setting.work)
     if digits is not None:
         found[digits.name] = models.state_of(digits.path)
-    if task is not None:
-        found[f"{task.name}, untrained"] = task.fresh(0)
-    for model in models.real(data):
+    for model in models.real(setting.data):
         if not model.text:
             found[model.name] = models.state_of(model.path)
     return found
@@ -44,22 +50,28 @@ def ladders(weights: Mapping[str, Arrays], work: Path) -> tuple[Table, list[Chec
     with scratch(work) as held:
         for name, arrays in weights.items():
             alone = _up_to(arrays, Path(held, "q8.p2u"), "q8,exact", apart=False)
-            for tiers in ("q2,q4,q6,q8,exact", "q2,q3,q4,q5,q6,q7,q8,exact", "q1,q2,q3,q4,q5,q6,q7,q8,exact"):  # fmt: skip
+            for tiers in LADDERS:
                 path = Path(held, "ladder.p2u")
                 ratio = _up_to(arrays, path, tiers, apart=True) / alone
                 rows.append([name, tiers.removesuffix(",exact"), alone, ratio, *_budgets(path)])
                 if tiers.startswith("q2"):
                     what = f"all budgets by one ladder / q8 alone, {tiers.count('q')} tiers, {name}"
                     checks.append(Check(what, ratio, "<=", MOST_LADDER))
-    used = max(float(cell) for row in rows for b, cell in zip(BUDGETS, row[4:], strict=True) if cell is not None and b)  # fmt: skip
+    used = max(float(cell) for row in rows for cell in row[4:] if cell is not None)
     checks.append(Check("largest share of a budget that a plan used", used, "<=", 1))
     note = (
-        "Bytes of all tiers up to q8, of what travels exactly and of the manifest, over those of an "
-        "artifact with q8 alone; the ladder has a chunk for each tensor and tier. Then, for budgets "
-        "of 2, 4, 6 and 8 stored bits a weight, what `plan_widths` uses of them; `-`: even the least "
-        "widths take more."
+        "Bytes of all tiers up to q8, of what travels exactly and of the manifest, over those of "
+        "an artifact with q8 alone; the ladder has a chunk for each tensor and tier. Then, for "
+        "budgets of 2, 4, 6 and 8 stored bits a weight, what `plan_widths` uses of them; `-`: even "
+        "the least widths take more."
     )
-    columns = ("model", "ladder", "q8 alone, bytes", "ladder / q8 alone", *(f"of {b} bits" for b in BUDGETS))  # fmt: skip
+    columns = (
+        "model",
+        "ladder",
+        "q8 alone, bytes",
+        "ladder / q8 alone",
+        *(f"of {b} bits" for b in BUDGETS),
+    )
     return Table("One ladder for all budgets", columns, rows, note), checks
 
 
@@ -109,21 +121,21 @@ def following(task: Task, rounds: int, work: Path) -> tuple[list[list[Cell]], Ch
             weights = _averaged(task, got.weights, weights, rows, number)
     later = [float(row[5] or 0) for row in rows_out[1:]]
     steady = [float(row[5] or 0) for row in rows_out[1:] if not row[2]]
-    keys = len(later) - len(steady)
+    keys = f"{len(later) - len(steady)} key frame of {len(later)}"
     return (
         rows_out,
         Check(
-            f"bytes down at q4 after the first / fresh q4, {task.name}, {keys} key frame of {len(later)}",
+            f"bytes down at q4 after the first / fresh q4, {task.name}, {keys}",
             float(np.mean(later)),
             "<=",
             MOST_FOLLOWING,
-        ),  # fmt: skip
+        ),
         Check(
             f"the same without key frames, {task.name}",
             float(np.mean(steady)),
             "<=",
             MOST_FOLLOWING,
-        ),  # fmt: skip
+        ),
     )
 
 

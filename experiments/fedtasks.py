@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ class Task:
 def digits_mlp() -> nn.Module:
     """Make a network of five layers, of 4 k to 33 k weights and a small last one."""
     parts: list[nn.Module] = []
-    for before, width in zip(_PYRAMID, _PYRAMID[1:], strict=False):
+    for before, width in pairwise(_PYRAMID):
         parts += [_he(nn.Linear(before, width)), nn.ReLU()]
     return nn.Sequential(*parts[:-1])
 
@@ -125,8 +126,8 @@ def _tasks(data: Path | None, *, quick: bool) -> Iterator[Task]:
     if digits is not None:
         images, labels = digits[0].flatten(1), digits[1]
         parts = (images[:_TRAINED], labels[:_TRAINED]), (images[_TRAINED:], labels[_TRAINED:])
-        rounds = 3 if quick else 10
-        yield Task("digits", digits_mlp, *parts, 8, 24, 8, 0.1, rounds)
+        clients, rounds = (4, 2) if quick else (8, 10)
+        yield Task("digits", digits_mlp, *parts, clients, 24, 8, 0.1, rounds)
     if data is not None and not quick:
         yield from _rays(data / "pneumonia" / "test624.npz")
 

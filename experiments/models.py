@@ -121,7 +121,7 @@ def digits(work: Path, seed: int = 0, steps: int = 400) -> Model | None:
 
 
 def digits_data() -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Return images of digits with their labels, in one order for ever; None without scikit-learn."""
+    """Return images of digits, with labels, always in one order; None without scikit-learn."""
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError:
