@@ -14,7 +14,7 @@ __all__ = ["CLIENTS", "Sizes", "simulated"]
 
 CLIENTS = 1000
 MEDIAN, SIGMA, SLOWEST, FASTEST = 10.0, 1.2, 1.0, 100.0  # Mbit/s, of a log-normal distribution
-COMPUTE, DEADLINE = 2.0, 4.0  # seconds
+COMPUTE, DEADLINE = 0.2, 0.4  # seconds
 SEED = 0
 _QUANTILES = (50, 90, 100)
 

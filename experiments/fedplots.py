@@ -100,7 +100,9 @@ def methods(path: Path, tables: Sequence[Table]) -> bool:
                 axis.plot([v / 1e6 for v in x], y, line, color=colour, label=name)
             axis.set(title=f"{task}, {split}", xlabel="bytes down and up of all clients, MB")
             axis.set(ylabel="right of the test, %", xscale="log")
-            axis.grid(visible=True, alpha=0.3, which="both")
+            axis.set_xticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
+            axis.set_xticks([], minor=True)
+            axis.grid(visible=True, alpha=0.3)
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=5, frameon=False)
     figure.savefig(path, dpi=110)
@@ -143,13 +145,15 @@ def links(path: Path, tables: Sequence[Table]) -> bool:
         return False
     figure = Figure(figsize=(6.4, 3.9), layout="constrained")
     axis = figure.subplots()
-    for way, colour in zip(ways, ("black", "#777777", OURS, THEIRS), strict=False):
+    for way, colour in zip(ways, ("black", "#777777", "#7fb3d5", OURS), strict=False):
         mine = [row for row in rows if row[0] == way]
         at = [float(row[2] or 0) for row in mine]
         axis.plot(at, [float(row[1] or 0) for row in mine], color=colour, label=way)
     axis.set(xlabel="seconds since the round began", ylabel="clients that are done, %")
     axis.set(xscale="log", ylim=(0, 101))
-    axis.grid(visible=True, alpha=0.3, which="both")
+    axis.set_xticks([0.2, 0.3, 0.5, 1, 2, 4], ["0.2", "0.3", "0.5", "1", "2", "4"])
+    axis.set_xticks([], minor=True)
+    axis.grid(visible=True, alpha=0.3)
     axis.legend(frameon=False, loc="lower right")
     figure.savefig(path, dpi=110)
     return True
