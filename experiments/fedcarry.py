@@ -242,7 +242,7 @@ class Files(Plain):
             made = self._planned(layers, budget, want)
             weights = {name: self._tensor(artifact, name, made) for name in artifact}
             moved = self._moved(client, made, list(artifact.keys()))
-        used = used_bits(layers, made) / (budget * sum(layer.weights for layer in layers))
+        used = used_bits(layers, made) / bits_of(layers, want.width)
         return Got(weights, made, moved, self._manifest, used)
 
     def _planned(self, layers: Sequence[Layer], budget: float, want: Want) -> dict[str, int]:
@@ -281,8 +281,12 @@ class Files(Plain):
 
 def budget_of(layers: Sequence[Layer], width: int) -> float:
     """Return the bits per weight that all layers take at one width."""
-    used = sum(layer.bits[layer.fitting(width)] for layer in layers)
-    return used / sum(layer.weights for layer in layers)
+    return bits_of(layers, width) / sum(layer.weights for layer in layers)
+
+
+def bits_of(layers: Sequence[Layer], width: int) -> int:
+    """Return the bits that all layers take at one width."""
+    return sum(layer.bits[layer.fitting(width)] for layer in layers)
 
 
 class Through:
@@ -319,8 +323,7 @@ class Through:
         self._clients[client] = one
         mine = one.receive()
         widths = mine.widths or {layer.name: want.width for layer in self._layers}
-        most = budget * sum(layer.weights for layer in self._layers)
-        used = used_bits(self._layers, widths) / most
+        used = used_bits(self._layers, widths) / bits_of(self._layers, want.width)
         return Got(mine.weights, widths, mine.moved, self._manifest, used)
 
     def send(
