@@ -17,7 +17,7 @@ from benchmarks import sources
 from benchmarks.sources import Array
 from experiments import networks
 
-__all__ = ["Model", "digits", "find", "real", "relatives", "state_of"]
+__all__ = ["Model", "digits", "digits_data", "find", "real", "relatives", "state_of"]
 
 _ROWS = 50  # of one pass
 _TEXT = 120  # pieces of the text, of so many characters; the first ones warm the state up
@@ -109,7 +109,7 @@ def digits(work: Path, seed: int = 0, steps: int = 400) -> Model | None:
     steps
         Of 60 images each.
     """
-    data = _digits_data()
+    data = digits_data()
     if data is None:
         return None
     images, labels = data
@@ -120,7 +120,8 @@ def digits(work: Path, seed: int = 0, steps: int = 400) -> Model | None:
     return Model(f"digits-{seed}", "digits CNN", path, networks.digits_net, *test)
 
 
-def _digits_data() -> tuple[torch.Tensor, torch.Tensor] | None:
+def digits_data() -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Return images of digits, with labels, always in one order; None without scikit-learn."""
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError:

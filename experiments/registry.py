@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from experiments import live, omc, p2u
+from experiments import elastiquant, fedmpq, live, omc, p2u
 from experiments.setting import Experiment
 
 __all__ = ["EXPERIMENTS"]
 
-EXPERIMENTS: tuple[Experiment, ...] = (p2u.EXPERIMENT, live.EXPERIMENT, omc.EXPERIMENT)
+EXPERIMENTS: tuple[Experiment, ...] = (
+    p2u.EXPERIMENT,
+    live.EXPERIMENT,
+    omc.EXPERIMENT,
+    fedmpq.EXPERIMENT,
+    elastiquant.EXPERIMENT,
+)
